@@ -1,0 +1,29 @@
+"""Where things live.
+
+All paths follow from the checkout's root, so a notebook gives the same answer from Jupyter, papermill, nbval or a
+terminal, whatever the working directory. Three environment variables move the products elsewhere (the tests use
+them): ``EUREKA_STORE`` for the trained runs, ``EUREKA_FIGURES`` for the figures, ``EUREKA_DATA`` for downloads.
+"""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+DEFAULT_PROFILE = "laptop"
+
+
+def store_dir() -> Path:
+    """Folder of the run store."""
+    return Path(os.environ.get("EUREKA_STORE", ROOT / "runs"))
+
+
+def figures_dir(profile: str) -> Path:
+    """Folder of a profile's figures: ``figures`` for laptop, a subfolder for the others, so none overwrites another."""
+    base = Path(os.environ.get("EUREKA_FIGURES", ROOT / "figures"))
+    return base if profile == DEFAULT_PROFILE else base / profile
+
+
+def data_dir() -> Path:
+    """Folder of downloaded data sets."""
+    return Path(os.environ.get("EUREKA_DATA", Path.home() / ".cache" / "eureka_lib"))

@@ -1,0 +1,70 @@
+"""Progress and time left, for whoever is looking.
+
+A person in a notebook or a terminal sees a tqdm bar; a headless run (papermill, nbval, CI: the environment variable
+``EUREKA_HEADLESS`` is set) prints one plain line at a time, because a stored bar is stuck and a carriage return fills
+logs. Either way, if ``EUREKA_STATUS`` names a file, the newest state is also written there as JSON
+(``text``, ``fraction``, ``seconds_left``), which is how ``run_all.sh`` knows what a notebook is doing.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+
+def headless() -> bool:
+    """True if nobody looks on while this process runs."""
+    return bool(os.environ.get("EUREKA_HEADLESS"))
+
+
+def clock(seconds: float) -> str:
+    """Seconds as ``m:ss``, or ``h:mm:ss`` from an hour on."""
+    minutes, secs = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"
+
+
+class Progress:
+    """Shows how much of a long piece of work is done: ``with Progress("training", total) as p: p.update(done)``.
+
+    ``total`` is in any unit (training steps, say); ``lines`` is how many plain lines a headless run prints at most.
+    """
+
+    def __init__(self, title: str, total: float, lines: int = 10):
+        self.title, self.total, self.lines = title, total, lines
+        self.started, self.printed = time.monotonic(), 0
+
+    def __enter__(self) -> "Progress":
+        layout = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+        self.bar = None if headless() else tqdm(total=self.total, desc=self.title, bar_format=layout)
+        self.update(0)
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def update(self, done: float, note: str = "") -> None:
+        """Say that ``done`` of ``total`` is done; ``note`` is a few words on the state."""
+        fraction = min(done / self.total, 1.0) if self.total else 1.0
+        elapsed = time.monotonic() - self.started
+        left = elapsed * (1 - fraction) / fraction if fraction else None
+        if self.bar is not None:
+            self.bar.set_postfix_str(note, refresh=False)
+            self.bar.update(min(done, self.total) - self.bar.n)
+        elif int(fraction * self.lines) > self.printed:
+            self.printed = int(fraction * self.lines)
+            print(f"{self.title}: {fraction:4.0%}, {note + ', ' if note else ''}{clock(left or 0)} left", flush=True)
+        _write_status(self.title, note, fraction, left)
+
+
+def _write_status(title: str, note: str, fraction: float, left: float | None) -> None:
+    target = os.environ.get("EUREKA_STATUS")
+    if not target:
+        return
+    text = f"{title}: {note}" if note else title
+    part = Path(f"{target}.part")
+    part.write_text(json.dumps({"text": text, "fraction": fraction, "seconds_left": left}))
+    os.replace(part, target)
