@@ -1,0 +1,137 @@
+"""When does a network have its Eureka-moment, and how many do?
+
+The criterion. A run has its Eureka-moment (EM) at the first evaluation from which the accuracy stays at or above
+``THRESHOLD`` for ``HOLD`` evaluations in a row. The threshold lies between the plateau (0.55) and the solved task
+(1.0); holding keeps one lucky evaluation from counting, and since the criterion looks no further ahead than that, the
+EM step is a proper event time. A run without an EM is *censored* at its last step: it says that the EM, if any, comes
+later, and it is kept in every rate and curve.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from eureka_lib.validation import check_real, check_whole
+
+THRESHOLD = 0.75
+HOLD = 3
+PLATEAU_BAND = (0.50, 0.57)  # test accuracies that count as lying on the plateau of 0.55
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A run's Eureka-moment: ``step`` of the EM if ``happened``, else the last step, at which it is censored."""
+
+    step: int
+    happened: bool
+
+
+def eureka_moment(
+    steps: Sequence[int], accuracy: Sequence[float], threshold: float = THRESHOLD, hold: int = HOLD
+) -> Moment:
+    """Find the EM in an accuracy history of E evaluations (``steps`` ascending; ``accuracy`` in [0, 1]).
+
+    A value that is not a number counts as below the threshold. Raises ValueError if the lengths differ or are 0, the
+    steps do not ascend, the threshold is outside [0, 1], or ``hold`` is below 1.
+    """
+    steps, accuracy = _as_history(steps, accuracy)
+    check_real("threshold", threshold, 0, 1)
+    check_whole("hold", hold, 1)
+    above = accuracy >= threshold
+    for start in range(len(above) - hold + 1):
+        if above[start : start + hold].all():
+            return Moment(int(steps[start]), True)
+    return Moment(int(steps[-1]), False)
+
+
+def plateau_fraction(
+    steps: Sequence[int], accuracy: Sequence[float], band: tuple[float, float] = PLATEAU_BAND
+) -> float:
+    """Share of the training budget, in [0, 1], spent on the plateau before the EM.
+
+    Each evaluation stands for the steps since the one before it; those whose accuracy lies in ``band`` count, up to the
+    EM (or the end of a censored run).
+    """
+    steps, accuracy = _as_history(steps, accuracy)
+    moment = eureka_moment(steps, accuracy)
+    before = steps <= moment.step
+    inside = (accuracy >= band[0]) & (accuracy <= band[1]) & before
+    return float(np.diff(steps, prepend=0)[inside].sum() / steps[-1]) if steps[-1] else 0.0
+
+
+def jump_duration(
+    steps: Sequence[int], accuracy: Sequence[float], low: float = 0.60, high: float = 0.90
+) -> int | None:
+    """Steps that the jump takes: from the last evaluation at or below ``low`` to the first at or above ``high``.
+
+    None if the run has no EM or never reaches ``high``. An upper bound, as coarse as the evaluations are.
+    """
+    steps, accuracy = _as_history(steps, accuracy)
+    up = np.flatnonzero(accuracy >= high)
+    if not eureka_moment(steps, accuracy).happened or not len(up):
+        return None
+    down = np.flatnonzero(accuracy[: up[0]] <= low)
+    return int(steps[up[0]] - (steps[down[-1]] if len(down) else 0))
+
+
+def wilson_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson score interval of a rate of ``k`` in ``n`` (Wilson 1927, from SciPy). Raises ValueError unless k <= n."""
+    check_whole("n", n, 1)
+    check_whole("k", k)
+    if k > n:
+        raise ValueError(f"k must be at most n = {n}, got {k}; the nearest valid value is {n}")
+    interval = stats.binomtest(k, n).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def _censored(moments: Sequence[Moment]) -> stats.CensoredData:
+    if not moments:
+        raise ValueError("at least one run is needed, got none")
+    steps = np.array([m.step for m in moments])
+    return stats.CensoredData.right_censored(steps, [not m.happened for m in moments])
+
+
+@dataclass(frozen=True)
+class Survival:
+    """Kaplan-Meier estimate: probability ``no_em`` that a run has had no EM up to ``steps``, with its interval."""
+
+    steps: np.ndarray
+    no_em: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def kaplan_meier(moments: Sequence[Moment], confidence: float = 0.95) -> Survival:
+    """Kaplan-Meier curve of the time to the EM (SciPy; log-log Greenwood interval, which stays in [0, 1])."""
+    curve = stats.ecdf(_censored(moments)).sf
+    with np.errstate(divide="ignore", invalid="ignore"):
+        interval = curve.confidence_interval(confidence, method="log-log")
+    return Survival(
+        curve.quantiles, curve.probabilities,
+        np.nan_to_num(interval.low.probabilities, nan=0.0),
+        np.nan_to_num(interval.high.probabilities, nan=1.0),
+    )  # fmt: skip
+
+
+def log_rank(first: Sequence[Moment], second: Sequence[Moment]) -> float:
+    """p-value of the log-rank test (SciPy, two-sided) that two groups have the same distribution of EM times."""
+    return float(stats.logrank(_censored(first), _censored(second)).pvalue)
+
+
+def median_step(moments: Sequence[Moment]) -> float | None:
+    """Kaplan-Meier median of the EM step; None if fewer than half of the runs have had theirs in the budget."""
+    curve = kaplan_meier(moments)
+    reached = np.flatnonzero(curve.no_em <= 0.5)
+    return float(curve.steps[reached[0]]) if len(reached) else None
+
+
+def _as_history(steps: Sequence[int], accuracy: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    steps, accuracy = np.asarray(steps), np.asarray(accuracy, dtype=float)
+    if steps.ndim != 1 or steps.shape != accuracy.shape or not len(steps):
+        raise ValueError(f"steps and accuracy must be two non-empty sequences of one length, "
+                         f"got shapes {steps.shape} and {accuracy.shape}")  # fmt: skip
+    if (np.diff(steps) <= 0).any():
+        raise ValueError(f"steps must ascend, got {steps.tolist()}")
+    return steps, accuracy

@@ -1,0 +1,213 @@
+"""From a configuration to a stored run: where tasks, models, training and the store come together.
+
+An :class:`Experiment` says everything that decides a run's result. ``run(experiment)`` returns the stored run if there
+is one and trains otherwise, so the same call gives the same answer from a notebook, papermill or another process.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from eureka_lib import provenance
+from eureka_lib.models.resnet import ResNet9, ResNetConfig
+from eureka_lib.models.vit import ViT, ViTConfig
+from eureka_lib.runs import Run, RunStore, key_of
+from eureka_lib.tasks import images
+from eureka_lib.tasks.two_step import Batch, TwoStepConfig, TwoStepTask
+from eureka_lib.training.loop import train
+from eureka_lib.training.optimizer import adamw
+from eureka_lib.training.precision import PRECISIONS, with_precision
+from eureka_lib.training.schedules import LEARNING_RATE_SCHEDULES
+from eureka_lib.validation import check_choice, check_real, check_whole
+
+TASKS = {"two_step": (TwoStepConfig, TwoStepTask)}
+MODELS = {
+    "vit": (ViTConfig, lambda config, task: ViT(config, task.image_size, task.n_classes)),
+    "resnet9": (ResNetConfig, lambda config, task: ResNet9(config, task.n_classes)),
+}
+EVALUATION_SEED = 20240721  # draws the test samples, the same ones for every run
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train; the defaults are the paper's, whose 300 epochs of 117 steps are 35,100 steps."""
+
+    steps: int = 35_100
+    batch_size: int = 512
+    learning_rate: float = 5e-4  # peak, for a batch of 512
+    learning_rate_schedule: str = "cosine"
+    edge_learning_rate: float = 1e-6  # where the warm-up starts and the cosine ends
+    warmup_steps: int = 585  # 5 epochs
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.1
+    precision: str = "bfloat16"
+    evaluate_every: int = 117  # steps between evaluations
+    test_samples: int = 10_000  # drawn once, from test images only
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "evaluate_every", "test_samples"):
+            check_whole(name, getattr(self, name), 1)
+        check_whole("warmup_steps", self.warmup_steps)
+        for name in ("learning_rate", "edge_learning_rate", "weight_decay"):
+            check_real(name, getattr(self, name), 0)
+        check_real("label_smoothing", self.label_smoothing, 0, 1)
+        check_choice("learning_rate_schedule", self.learning_rate_schedule, LEARNING_RATE_SCHEDULES)
+        check_choice("precision", self.precision, PRECISIONS)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that decides a run's result. ``vary`` gives a changed copy; nothing is changed in place."""
+
+    task: TwoStepConfig = field(default_factory=TwoStepConfig)
+    model: ViTConfig | ResNetConfig = field(default_factory=ViTConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    model_seed: int = 0  # initial weights, stochastic depth
+    data_seed: int = 0  # training samples and their order
+
+    def __post_init__(self):
+        check_choice("task", self.task.name, TASKS)
+        check_choice("model", self.model.name, MODELS)
+        check_whole("model_seed", self.model_seed)
+        check_whole("data_seed", self.data_seed)
+
+    def vary(self, **changes) -> "Experiment":
+        """A copy with the named fields changed, wherever they live: ``vary(attention="norm_softmax", steps=100)``.
+
+        ``seed`` sets model and data seed at once. Raises ValueError for a name that no part has, with the nearest one
+        that exists, and whatever the changed part raises for a bad value.
+        """
+        if "seed" in changes:
+            seed = check_whole("seed", changes.pop("seed"))
+            changes = {"model_seed": seed, "data_seed": seed, **changes}
+        parts = {name: getattr(self, name) for name in ("task", "model", "training")}
+        owners = {f.name: part for part, value in parts.items() for f in fields(value) if f.name != "name"}
+        own = {"model_seed", "data_seed"}
+        for name in changes:
+            check_choice("setting", name, [*owners, *own, "seed"])
+        top = {name: value for name, value in changes.items() if name in own}
+        for part, value in parts.items():
+            mine = {name: new for name, new in changes.items() if owners.get(name) == part}
+            top[part] = replace(value, **mine) if mine else value
+        return replace(self, **top)
+
+    def config(self) -> dict:
+        """The experiment as nested dictionaries of plain values, which is what the store keeps."""
+        return asdict(self)
+
+    @property
+    def key(self) -> str:
+        """The run's name in the store."""
+        return key_of(self.config())
+
+    def sources(self) -> list[str]:
+        """Names of the image sources that the task draws from."""
+        return sorted({self.task.indicator_source, self.task.target_source})
+
+    def build_task(self, device: torch.device | str = "cpu") -> TwoStepTask:
+        """The task, with its images on ``device``."""
+        return TASKS[self.task.name][1](self.task, device)
+
+    def build_model(self, task: TwoStepTask) -> nn.Module:
+        """The model, initialised from ``model_seed`` (it seeds torch's global generator)."""
+        torch.manual_seed(self.model_seed)
+        return MODELS[self.model.name][1](self.model, task)
+
+
+OnEvaluation = Callable[[pd.DataFrame], None]
+
+
+def run(experiment: Experiment, store: RunStore | None = None, on_evaluation: OnEvaluation | None = None) -> Run:
+    """The stored run of ``experiment``, trained first if there is none.
+
+    ``on_evaluation`` is called with the history so far after every evaluation, or once with all of it if it was stored.
+    """
+    store = store or RunStore()
+    on_evaluation = on_evaluation or (lambda history: None)
+    stored = store.load(experiment.config())
+    if stored is not None:
+        on_evaluation(stored.history)
+        return stored
+    return store.save(experiment.config(), *_train(experiment, on_evaluation))
+
+
+def device() -> torch.device:
+    """The device that runs train on: the first GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def _quiet_surroundings(where: torch.device) -> Iterator[None]:
+    """One CPU thread, so that histories are the same bit for bit and cores take whole runs; and restore what was."""
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
+        if where.type == "cpu":
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+def _train(experiment: Experiment, on_evaluation: OnEvaluation) -> tuple[pd.DataFrame, dict]:
+    """Train from scratch: the history, and the meta data to keep with it."""
+    settings, where = experiment.training, device()
+    started = time.monotonic()
+    with _quiet_surroundings(where):
+        task = experiment.build_task(where)
+        model = experiment.build_model(task).to(where)
+        data = torch.Generator(where).manual_seed(experiment.data_seed)
+        loss = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
+        outcome = train(
+            model=with_precision(model, settings.precision),
+            batches=((batch.images, batch.labels) for batch in task.stream(data, settings.batch_size)),
+            loss=loss,
+            optimizer=adamw(model, settings.learning_rate, settings.weight_decay),
+            learning_rate=learning_rate_of(settings),
+            steps=settings.steps,
+            evaluate=partial(_evaluate, batches=_test_batches(task, settings.test_samples, where), loss=loss),
+            evaluate_every=settings.evaluate_every,
+            on_evaluation=on_evaluation,
+        )
+    meta = {
+        "status": outcome.status,
+        "wall_seconds": round(time.monotonic() - started, 2),
+        "device": where.type,
+        "machine": provenance.machine(),
+        "versions": provenance.versions(),
+        "git_commit": provenance.git_commit(),
+        "data_sha256": {source: images.checksum(source) for source in experiment.sources()},
+    }
+    return outcome.history, meta
+
+
+def learning_rate_of(settings: TrainingConfig) -> Callable[[int], float]:
+    """The learning rate as a function of the step."""
+    return partial(
+        LEARNING_RATE_SCHEDULES[settings.learning_rate_schedule],
+        steps=settings.steps,
+        warmup=settings.warmup_steps,
+        peak=settings.learning_rate,
+        edge=settings.edge_learning_rate,
+    )
+
+
+def _test_batches(task: TwoStepTask, n: int, where: torch.device) -> list[Batch]:
+    generator = torch.Generator(where).manual_seed(EVALUATION_SEED)
+    sizes = [1000] * (n // 1000) + [n % 1000] * (n % 1000 > 0)
+    return [task.sample(generator, size, "test") for size in sizes]
+
+
+def _evaluate(model: nn.Module, batches: list[Batch], loss: Callable[[Tensor, Tensor], Tensor]) -> dict[str, float]:
+    """Loss (label-smoothed, as in training) and accuracy over all test samples."""
+    n = sum(len(batch.labels) for batch in batches)
+    outputs = [(model(batch.images), batch.labels) for batch in batches]
+    total_loss = sum(loss(logits, labels) * len(labels) for logits, labels in outputs)
+    correct = sum((logits.argmax(dim=1) == labels).sum() for logits, labels in outputs)
+    return {"test_loss": float(total_loss) / n, "test_accuracy": float(correct) / n}

@@ -1,0 +1,122 @@
+"""The paper's vision transformer.
+
+Patches -> linear embedding, a CLS token, learned positions, pre-norm blocks of attention and MLP with stochastic depth,
+a final norm and a linear head on CLS. At the paper's size (56 x 56 images, patch 4, depth 7, width 256) it has
+3,750,666 parameters. The same class, a few tokens wide, is the laptop's.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from eureka_lib.models.attention import NORMALISERS, MultiHeadAttention
+from eureka_lib.validation import check_choice, check_divides, check_real, check_whole
+
+NORM_EPS = 1e-6
+WEIGHT_STD = 0.02
+
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """Size and attention of the ViT; the defaults are the paper's."""
+
+    name: str = "vit"
+    patch: int = 4  # pixels per side of a patch
+    depth: int = 7  # blocks
+    width: int = 256  # features of a token
+    heads: int = 4
+    mlp_ratio: float = 2.0  # hidden features of the MLP / width
+    attention: str = "softmax"  # a name in NORMALISERS
+    scale: float | None = None  # multiplies q·k; None is 1/sqrt(d_head)
+    stochastic_depth: float = 0.1  # drop probability of the last block; rises linearly from 0 at the first
+    position_std: float = 0.02  # standard deviation of the initial position embedding
+
+    def __post_init__(self):
+        for field in ("patch", "depth", "width", "heads"):
+            check_whole(field, getattr(self, field), 1)
+        check_divides("heads", self.heads, "width", self.width)
+        check_real("mlp_ratio", self.mlp_ratio, 1 / self.width)
+        check_choice("attention", self.attention, NORMALISERS)
+        check_real("stochastic_depth", self.stochastic_depth, 0, 0.999)
+        check_real("position_std", self.position_std, 0)
+        if self.scale is not None:
+            check_real("scale", self.scale, 1e-6)
+
+
+class StochasticDepth(nn.Module):
+    """Drops a residual branch per sample with probability ``p`` while training (Huang et al. 2016)."""
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, branch: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C), each sample zeroed or divided by its probability to survive."""
+        if not self.training or self.p == 0:
+            return branch
+        keep = torch.rand(len(branch), 1, 1, device=branch.device, dtype=branch.dtype) >= self.p
+        return branch * keep / (1 - self.p)
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: x + attention(norm(x)), then x + MLP(norm(x))."""
+
+    def __init__(self, config: ViTConfig, drop: float):
+        super().__init__()
+        hidden = round(config.width * config.mlp_ratio)
+        self.attention_norm = nn.LayerNorm(config.width, eps=NORM_EPS)
+        self.attention = MultiHeadAttention(config.width, config.heads, config.attention, config.scale)
+        self.mlp_norm = nn.LayerNorm(config.width, eps=NORM_EPS)
+        self.mlp = nn.Sequential(nn.Linear(config.width, hidden), nn.GELU(), nn.Linear(hidden, config.width))
+        self.drop = StochasticDepth(drop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, T, C) -> (B, T, C)."""
+        x = x + self.drop(self.attention(self.attention_norm(x)))
+        return x + self.drop(self.mlp(self.mlp_norm(x)))
+
+
+class ViT(nn.Module):
+    """Images (B, 3, h, h) -> class logits (B, K). Raises ValueError if the patch does not divide the image."""
+
+    def __init__(self, config: ViTConfig, image_size: int, n_classes: int):
+        super().__init__()
+        check_divides("patch", config.patch, "image size", image_size)
+        self.patch = config.patch
+        self.embed = nn.Linear(3 * config.patch**2, config.width)  # keeps torch's own initialisation, as in timm
+        self.cls = nn.Parameter(torch.empty(1, 1, config.width))
+        self.position = nn.Parameter(torch.empty(1, (image_size // config.patch) ** 2 + 1, config.width))
+        drops = torch.linspace(0, config.stochastic_depth, config.depth).tolist()
+        self.blocks = nn.ModuleList(Block(config, drop) for drop in drops)
+        self.norm = nn.LayerNorm(config.width, eps=NORM_EPS)
+        self.head = nn.Linear(config.width, n_classes)
+        self._initialise(config.position_std)
+
+    def _initialise(self, position_std: float) -> None:
+        for module in [*self.blocks.modules(), self.head]:
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=WEIGHT_STD)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.init.trunc_normal_(self.cls, std=WEIGHT_STD)
+        nn.init.trunc_normal_(self.position, std=position_std, a=-2 * position_std, b=2 * position_std)
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of the parameters that are never decayed, besides biases and norms."""
+        return {"cls", "position"}
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, h, h) -> (B, K)."""
+        tokens = self.embed(patchify(images, self.patch))
+        tokens = torch.cat([self.cls.expand(len(tokens), -1, -1), tokens], dim=1) + self.position
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.head(self.norm(tokens)[:, 0])
+
+
+def patchify(images: Tensor, patch: int) -> Tensor:
+    """Images (B, C, h, w) -> flattened patches (B, h/p * w/p, C * p * p), row by row."""
+    batch, channels, height, width = images.shape
+    grid = images.view(batch, channels, height // patch, patch, width // patch, patch)
+    return grid.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * patch * patch)

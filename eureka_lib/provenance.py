@@ -1,0 +1,48 @@
+"""Where a result comes from: the versions, the machine and the commit behind it."""
+
+import os
+import platform
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from eureka_lib import __version__, paths
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package, Python and torch."""
+    return {"eureka_lib": __version__, "python": platform.python_version(), "torch": torch.__version__}
+
+
+@lru_cache(maxsize=1)
+def machine() -> dict[str, str | int]:
+    """The processor (and GPU, if there is one) that this process runs on, and its operating system."""
+    facts = {"processor": _processor(), "cores": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"}
+    return facts | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {})
+
+
+@lru_cache(maxsize=1)
+def git_commit() -> str:
+    """Commit of the checkout, with "+changes" if tracked library or notebook files differ from it; or "unknown"."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", "eureka_lib", "notebooks")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + ("+changes" if changed else "")
+
+
+def _git(*words: str) -> str:
+    answer = subprocess.run(["git", "-C", str(paths.ROOT), *words], capture_output=True, text=True, check=True)
+    return answer.stdout.strip()
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        if names:
+            return names[0]
+    return platform.processor() or platform.machine()

@@ -1,0 +1,117 @@
+"""The run store: every finished training, kept once and found again by its configuration.
+
+A run's key is a hash of its full configuration and of :data:`RESULTS_VERSION`. Its folder holds three readable files:
+``config.json``, ``history.csv`` and ``meta.json`` (status, wall time, machine, versions, checksums). A folder appears
+under its key by one rename after everything is written, so a killed process leaves no half-written run and two
+processes may store the same run. On loading, the configuration and the history's checksum are verified; a run that
+does not fit is said so, set aside and trained again. Nothing is ever unpickled.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import uuid
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from eureka_lib import paths
+
+RESULTS_VERSION = 1  # raise it whenever the same configuration would give other results than before
+
+Config = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A stored training: its ``key``, nested ``config``, ``history`` (a row per evaluation) and ``meta`` data."""
+
+    key: str
+    config: Config
+    history: pd.DataFrame
+    meta: dict[str, Any]
+
+    @property
+    def status(self) -> str:
+        """ "finished" or "diverged"."""
+        return self.meta["status"]
+
+
+def key_of(config: Config) -> str:
+    """16 hexadecimal digits that name a configuration under the current results version."""
+    text = json.dumps({"results_version": RESULTS_VERSION, "config": config}, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class RunStore:
+    """Runs in a folder, by default :func:`eureka_lib.paths.store_dir`."""
+
+    def __init__(self, folder: Path | str | None = None):
+        self.folder = Path(folder) if folder is not None else paths.store_dir()
+
+    def load(self, config: Config) -> Run | None:
+        """The stored run of ``config``, or None. A damaged one is set aside with a warning, and counts as None."""
+        folder = self.folder / key_of(config)
+        if not folder.is_dir():
+            return None
+        try:
+            return _read(folder, config)
+        except (OSError, ValueError, KeyError) as error:
+            aside = self.folder / "damaged" / f"{folder.name}-{uuid.uuid4().hex[:8]}"
+            aside.parent.mkdir(exist_ok=True)
+            os.replace(folder, aside)
+            warnings.warn(f"stored run {folder.name} is damaged ({error}); moved to {aside}, training again",
+                          stacklevel=2)  # fmt: skip
+            return None
+
+    def save(self, config: Config, history: pd.DataFrame, meta: dict[str, Any]) -> Run:
+        """Store a run and return it as :meth:`load` would; if it is there already, the stored one stays."""
+        key = key_of(config)
+        text = history.to_csv(index=False, lineterminator="\n")
+        meta = {"results_version": RESULTS_VERSION, **meta, "history_sha256": _sha256(text)}
+        part = self.folder / ".partial" / f"{key}-{uuid.uuid4().hex}"
+        part.mkdir(parents=True)
+        try:
+            _write(part / "config.json", json.dumps(config, indent=2))
+            _write(part / "history.csv", text)
+            _write(part / "meta.json", json.dumps(meta, indent=2))
+            self._publish(part, self.folder / key)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        return _read(self.folder / key, config)
+
+    @staticmethod
+    def _publish(part: Path, final: Path) -> None:
+        try:
+            os.rename(part, final)
+        except OSError:
+            if not final.is_dir():  # another process has stored the same run: nothing to do
+                raise
+
+
+def _read(folder: Path, config: Config) -> Run:
+    stored = json.loads((folder / "config.json").read_text())
+    if stored != json.loads(json.dumps(config)):
+        raise ValueError("its config.json is not the configuration that its name stands for")
+    meta = json.loads((folder / "meta.json").read_text())
+    text = (folder / "history.csv").read_text()
+    if _sha256(text) != meta["history_sha256"]:
+        raise ValueError("its history.csv does not match the checksum in meta.json")
+    history = pd.read_csv(io.StringIO(text), float_precision="round_trip")
+    return Run(folder.name, stored, history, meta)
+
+
+def _write(path: Path, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,137 @@
+"""Many experiments at once: ``sweep(experiments)`` returns their runs, training those that are not stored yet.
+
+The work goes to an executor with the ``concurrent.futures`` interface; the default is a process pool with one worker
+per core (one on a GPU), one thread each. A run is stored by the process that trained it, so nothing that has finished
+is lost if something else fails, or if this process is killed.
+"""
+
+import multiprocessing
+import os
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from multiprocessing.connection import wait as wait_for
+from pathlib import Path
+
+import pandas as pd
+
+from eureka_lib.analysis.eureka import eureka_moment
+from eureka_lib.experiment import Experiment, device, run
+from eureka_lib.progress import Progress
+from eureka_lib.runs import Run, RunStore
+
+POLL_SECONDS = 0.5
+
+
+class SweepError(RuntimeError):
+    """Some experiments of a sweep raised; all others have finished and are stored."""
+
+
+def sweep(
+    experiments: Sequence[Experiment],
+    executor: Executor | None = None,
+    store: RunStore | None = None,
+    title: str = "training",
+) -> list[Run]:
+    """Runs of ``experiments``, in their order; stored ones are loaded, the others trained and stored.
+
+    ``executor`` must run tasks on machines that share the store's folder. Raises :class:`SweepError` at the end, after
+    all others have finished, if some experiments could not be trained.
+    """
+    store = store or RunStore()
+    runs = {e.key: store.load(e.config()) for e in experiments}
+    missing = [e for e in {e.key: e for e in experiments}.values() if runs[e.key] is None]
+    print(f"{title}: {len(runs)} runs, {len(runs) - len(missing)} of them stored, {len(missing)} to train", flush=True)
+    if missing:
+        with tempfile.TemporaryDirectory(prefix="eureka-") as notes, _pool(executor, len(missing)) as pool:
+            futures = {pool.submit(_run_and_note, e, store.folder, Path(notes) / e.key): e for e in missing}
+            _follow(futures, Path(notes), title)
+        runs |= {e.key: future.result() for future, e in futures.items() if not future.exception()}
+        _raise_failures(futures)
+    return [runs[e.key] for e in experiments]
+
+
+def _run_and_note(experiment: Experiment, store_folder: Path, note: Path) -> Run:
+    """What a worker does: run, and leave the number of steps done in the file ``note`` for whoever follows."""
+
+    def write_steps(history: pd.DataFrame) -> None:
+        if note.parent.is_dir():  # a worker on another machine does not see it
+            note.write_text(str(history["step"].iloc[-1]))
+
+    return run(experiment, RunStore(store_folder), write_steps)
+
+
+def _follow(futures: dict[Future, Experiment], notes: Path, title: str) -> None:
+    """Show progress until all futures are done."""
+    total = sum(e.training.steps for e in futures.values())
+    pending = set(futures)
+    with Progress(title, total) as progress:
+        while pending:
+            _, pending = wait(pending, timeout=POLL_SECONDS)
+            done = [f for f in futures if f not in pending]
+            moments = sum(_has_moment(f) for f in done)
+            steps = sum(futures[f].training.steps for f in done) + sum(
+                _steps_noted(notes / futures[f].key) for f in pending
+            )
+            progress.update(steps, f"{len(done)}/{len(futures)} runs, {moments} Eureka-moments")
+
+
+def _has_moment(future: Future) -> bool:
+    if future.exception():
+        return False
+    history = future.result().history
+    return eureka_moment(history["step"], history["test_accuracy"]).happened
+
+
+def _steps_noted(note: Path) -> int:
+    try:
+        return int(note.read_text())
+    except (OSError, ValueError):  # not there yet, or just being written
+        return 0
+
+
+def _raise_failures(futures: dict[Future, Experiment]) -> None:
+    failed = {e.key: f.exception() for f, e in futures.items() if f.exception()}
+    if failed:
+        reasons = "; ".join(f"{key}: {type(error).__name__}: {error}" for key, error in failed.items())
+        raise SweepError(
+            f"{len(failed)} of {len(futures)} runs failed ({reasons}). The others are stored; "
+            "the same call again trains only what is missing."
+        ) from next(iter(failed.values()))
+
+
+@contextmanager
+def _pool(executor: Executor | None, tasks: int) -> Iterator[Executor]:
+    """``executor`` as it is, or a process pool that ends with this block, at once if the block is interrupted."""
+    if executor is not None:
+        yield executor
+        return
+    workers = min(tasks, 1 if device().type == "cuda" else cores())
+    before = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
+    try:
+        yield pool
+    except BaseException:
+        for worker in set(multiprocessing.active_children()) - before:
+            worker.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _end_with_parent() -> None:
+    """Let a worker end when its parent is killed; the pool by itself would leave it waiting for ever."""
+
+    def watch() -> None:
+        wait_for([multiprocessing.parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
