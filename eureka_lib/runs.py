@@ -102,7 +102,7 @@ def _read(folder: Path, config: Config) -> Run:
     text = (folder / "history.csv").read_text()
     if _sha256(text) != meta["history_sha256"]:
         raise ValueError("its history.csv does not match the checksum in meta.json")
-    history = pd.read_csv(io.StringIO(text), float_precision="round_trip")
+    history = pd.read_csv(io.StringIO(text))
     return Run(folder.name, stored, history, meta)
 
 

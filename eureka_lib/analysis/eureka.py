@@ -7,6 +7,8 @@ EM step is a proper event time. A run without an EM is *censored* at its last st
 later, and it is kept in every rate and curve.
 """
 
+import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -106,7 +108,8 @@ class Survival:
 def kaplan_meier(moments: Sequence[Moment], confidence: float = 0.95) -> Survival:
     """Kaplan-Meier curve of the time to the EM (SciPy; log-log Greenwood interval, which stays in [0, 1])."""
     curve = stats.ecdf(_censored(moments)).sf
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)  # where nobody or everybody has jumped there is no interval
         interval = curve.confidence_interval(confidence, method="log-log")
     return Survival(
         curve.quantiles, curve.probabilities,
@@ -116,7 +119,12 @@ def kaplan_meier(moments: Sequence[Moment], confidence: float = 0.95) -> Surviva
 
 
 def log_rank(first: Sequence[Moment], second: Sequence[Moment]) -> float:
-    """p-value of the log-rank test (SciPy, two-sided) that two groups have the same distribution of EM times."""
+    """p-value of the log-rank test (SciPy, two-sided) that two groups have the same distribution of EM times.
+
+    Not a number if no run of either group has had an EM: then there is nothing to compare.
+    """
+    if not any(moment.happened for moment in [*first, *second]):
+        return math.nan
     return float(stats.logrank(_censored(first), _censored(second)).pvalue)
 
 

@@ -9,7 +9,6 @@ is ever unpickled and nothing is unpacked to disk.
 """
 
 import gzip
-import hashlib
 import math
 import struct
 import tarfile
@@ -47,12 +46,6 @@ class Origin:
     folder: str  # below paths.data_dir()
     base_url: str  # a file's address is base_url + its name
     md5: dict[str, str]  # file name -> published md5
-
-    @property
-    def checksum(self) -> str:
-        """One string that pins down all files, for a run's provenance: ``md5sum * | sha256sum`` in their folder."""
-        lines = "".join(f"{md5}  {file}\n" for file, md5 in sorted(self.md5.items()))
-        return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
 
 
 MNIST = Origin("MNIST", "mnist", "https://ossci-datasets.s3.amazonaws.com/mnist/", {
@@ -195,7 +188,8 @@ def _fetch(origin: Origin, file: str) -> Path:
         files = "".join(f"\n  {name}  (md5 {md5})" for name, md5 in origin.md5.items())
         raise DataUnavailable(
             f"{origin.name} is not available: {reason}\nEither put these files, from {origin.base_url}, into "
-            f'{store.abspath}:{files}\nor use the embedded digits: source="digits".'
+            f"{store.abspath}:{files}\nor use the embedded digits: "
+            'indicator_source="digits", target_source="digits".'
         ) from error
 
 

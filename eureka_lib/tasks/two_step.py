@@ -170,5 +170,12 @@ def one_step_shortcut(batch: Batch) -> Tensor:
     return batch.cells[:, TOP_RIGHT]
 
 
+def describe(batch: Batch, i: int) -> str:
+    """Sample ``i`` in words: what is in its cells, which target counts, and the label."""
+    cells = ", ".join(f"{name} {value}" for name, value in zip(CELL_NAMES, batch.cells[i].tolist(), strict=True))
+    relation = "match" if batch.target[i] == TOP_RIGHT else "differ"
+    return f"{cells}: the indicators {relation}, so {CELL_NAMES[batch.target[i]]} counts: label {batch.labels[i]}"
+
+
 def _draw(generator: torch.Generator, images: ImageSet, n: int) -> Tensor:
     return torch.randint(len(images.labels), (n,), generator=generator, device=generator.device)

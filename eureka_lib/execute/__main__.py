@@ -1,0 +1,132 @@
+"""The command line of ``run_all.sh``: ``python -m eureka_lib.execute``.
+
+The exit status is 0 if all is well, 1 if a notebook failed, 2 for a mistake on the command line, 128 + n if signal n
+stopped the run.
+"""
+
+import argparse
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from eureka_lib import paths
+from eureka_lib.execute.jobs import PROFILES, Job, find_notebooks, plan, select
+from eureka_lib.validation import check_choice, check_whole
+
+USAGE = """\
+./run_all.sh [NOTEBOOK ...] [--profile smoke|laptop|paper] [--jobs N] [--force] [-p NAME=VALUE]
+       ./run_all.sh test [pytest's arguments]"""
+EPILOG = """\
+examples:
+  ./run_all.sh                       all notebooks, at a laptop's scale
+  ./run_all.sh paper                 the same notebooks at the paper's scale, for a GPU
+  ./run_all.sh smoke 01 03           two notebooks at the smallest scale
+  ./run_all.sh 01 -p "seeds=[0, 1]"  with another value for a parameter of its first cell
+  ./run_all.sh test                  all tests
+
+Figures go to figures/ (of another profile: to figures/PROFILE/), the notebooks as HTML to notebooks/ in there.
+A notebook that is up to date is skipped, and finished training runs are kept in any case: a rerun continues.
+An active conda or virtual environment is used if it satisfies pyproject.toml; else .venv is made with pip.
+"""
+OPTIONS = ("--profile", "--jobs", "--force", "--parameter", "--help")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A valid command line."""
+
+    jobs: list[Job]
+    workers: int
+    force: bool
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="./run_all.sh",
+        usage=USAGE,
+        description="Execute the notebooks; leave their figures, and the notebooks as HTML.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("words", nargs="*", metavar="NOTEBOOK", help="01, 01_name or notebooks/01_name.ipynb; default: all")
+    add("--profile", help=f"the scale: {', '.join(PROFILES)}; default: {paths.DEFAULT_PROFILE}")
+    add("--jobs", "-j", default="1", metavar="N", help="notebooks at a time; default: 1, as each uses all cores")
+    add("--force", "-f", action="store_true", help="execute also what is up to date")
+    add("--parameter", "-p", action="append", default=[], metavar="NAME=VALUE", help="repeatable")
+    add("--check", action="store_true", help=argparse.SUPPRESS)  # only look for mistakes; run_all.sh asks first
+    return parser
+
+
+def parse(arguments: list[str], folder: Path) -> Request:
+    """Read the command line; for a mistake, exit with status 2 and one clear line."""
+    parser = _parser()
+    options, unknown = parser.parse_known_intermixed_args(arguments)
+    try:
+        for word in unknown:
+            check_choice("option", word.split("=")[0], OPTIONS)
+        return _request(options, find_notebooks(folder))
+    except (ValueError, TypeError) as problem:
+        parser.exit(2, f"run_all.sh: {problem}\n")
+
+
+def _request(options: argparse.Namespace, known: dict[str, Path]) -> Request:
+    profiles = {word for word in options.words if word in PROFILES} | ({options.profile} - {None})
+    if len(profiles) > 1:
+        raise ValueError(f"one profile at a time, got {' and '.join(sorted(profiles))}")
+    profile = check_choice("profile", profiles.pop() if profiles else paths.DEFAULT_PROFILE, PROFILES)
+    number = int(options.jobs) if options.jobs.lstrip("+-").isdecimal() else options.jobs
+    workers = check_whole("--jobs", number, 1)
+    if not known:
+        raise ValueError("there are no notebooks to execute")
+    notebooks = select([word for word in options.words if word not in PROFILES], known)
+    return Request(plan(notebooks, paths.figures_dir(profile), profile, options.parameter), workers, options.force)
+
+
+def run(request: Request, stream: TextIO) -> int:
+    """Carry out a request, telling ``stream`` about it; return the exit status."""
+    from eureka_lib.execute import display, parent  # which need the environment that --check has to do without
+
+    jobs, outcomes, stopped = request.jobs, [], ""
+    print(f"{len(jobs)} notebook{'s' if len(jobs) > 1 else ''}, profile {jobs[0].profile}", file=stream, flush=True)
+    try:
+        for outcome in parent.execute_all(jobs, request.workers, request.force, display.Display(jobs, stream)):
+            outcomes.append(outcome)
+    except KeyboardInterrupt as signalled:
+        stopped = str(signalled) or "SIGINT"
+    print(display.summary(jobs, outcomes), file=stream, flush=True)
+    if stopped:
+        print(f"Stopped by {stopped}. The same command continues; what is done is kept.", file=stream, flush=True)
+        return 128 + signal.Signals[stopped]
+    return 1 if any(outcome.status == "FAILED" for outcome in outcomes) else 0
+
+
+def _let_signals_stop() -> None:
+    """SIGTERM and a closing terminal stop the run as Ctrl-C does, so that nothing is left running."""
+
+    def stop(number, _frame):
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP, and means it
+            signal.signal(number, stop)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command line, or the one notebook of a child process."""
+    if arguments[:1] == ["--child"]:
+        from eureka_lib.execute import child
+
+        return child.main(Path(arguments[1]))
+    request = parse(arguments, paths.NOTEBOOKS)
+    if "--check" in arguments:
+        return 0
+    _let_signals_stop()
+    return run(request, sys.stdout)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,269 @@
+"""How the figures look, how they are saved, and the pictures that recur.
+
+One style and one colour per method throughout (Okabe-Ito, safe for colour-blind readers). ``save`` leaves four files
+per figure: PNG, PDF, the plotted data as CSV, and a JSON that says where they come from. Nothing dated goes into a
+picture, so the same runs give the same files.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from IPython.display import DisplayHandle, display
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from eureka_lib import paths, progress, provenance
+from eureka_lib.analysis.eureka import Moment, eureka_moment, kaplan_meier, plateau_fraction
+from eureka_lib.experiment import Experiment
+from eureka_lib.runs import Run
+from eureka_lib.tasks.two_step import CELL_NAMES, TOP_RIGHT, Batch, TwoStepTask
+
+COLOURS = {
+    "softmax": "#0072B2",
+    "resnet9": "#D55E00",
+    "norm_softmax": "#009E73",
+    "norm_softmax_var": "#CC79A7",
+    "heat_treatment": "#E69F00",
+}
+LABELS = {"softmax": "ViT, softmax", "resnet9": "ResNet9", "norm_softmax": "ViT, NormSoftmax",
+          "norm_softmax_var": "ViT, NormSoftmax (variance)", "heat_treatment": "ViT, Heat Treatment"}  # fmt: skip
+DERIVED = "#555555"  # the plateau and floor lines
+PLOT_WIDTH = 7.0  # inches: a text width; half of it still reads in a two-column paper
+
+
+def use_style() -> None:
+    """Set the style of all figures and tables of this process."""
+    pd.set_option("display.max_colwidth", None)  # verdicts are sentences
+    sns.set_theme(context="paper", style="ticks", font_scale=1.1)
+    plt.rcParams.update({
+        "figure.dpi": 110, "savefig.dpi": 200, "figure.constrained_layout.use": True, "pdf.fonttype": 42,
+        "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "axes.titlelocation": "left",
+    })  # fmt: skip
+
+
+def method_of(run: Run) -> str:
+    """The method that a run stands for: its attention's name, or the model's where there is no attention."""
+    return run.config["model"].get("attention", run.config["model"]["name"])
+
+
+def moment_of(run: Run) -> Moment:
+    """A run's Eureka-moment by the library's criterion."""
+    return eureka_moment(run.history["step"], run.history["test_accuracy"])
+
+
+def tidy(runs: Sequence[Run]) -> pd.DataFrame:
+    """All histories in one table, with the columns ``run``, ``method`` and ``seed`` in front."""
+    tables = [
+        run.history.assign(run=run.key, method=method_of(run), seed=run.config["model_seed"]) for run in runs
+    ]  # fmt: skip
+    table = pd.concat(tables, ignore_index=True)
+    front = ["run", "method", "seed"]
+    return table[front + [column for column in table if column not in front]]
+
+
+def run_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """One row per run: method, seed, whether and when it had its EM, share of the budget on the plateau, accuracy."""
+    rows = []
+    for run in runs:
+        history, moment = run.history, moment_of(run)
+        rows.append({
+            "method": method_of(run), "seed": run.config["model_seed"], "status": run.status,
+            "EM": moment.happened, "EM or censored at step": moment.step,
+            "plateau, share of budget": round(plateau_fraction(history["step"], history["test_accuracy"]), 3),
+            "final test accuracy": history["test_accuracy"].iloc[-1],
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def describe_run(run: Run) -> str:
+    """A run in a sentence: its plateau, its EM, where it ended."""
+    history, moment = run.history, moment_of(run)
+    share = plateau_fraction(history["step"], history["test_accuracy"])
+    what = f"Eureka-moment at step {moment.step}" if moment.happened else f"no Eureka-moment by step {moment.step}"
+    final = history["test_accuracy"].iloc[-1]
+    return f"{share:.0%} of the budget on the plateau; {what}; final test accuracy {final:.3f} ({run.status})"
+
+
+def save(figure: Figure, name: str, data: pd.DataFrame, runs: Sequence[Run], profile: str, notebook: str) -> Path:
+    """Save ``figure`` as ``<name>.png`` and ``.pdf``, with ``data`` as ``.csv`` and its provenance as ``.json``.
+
+    ``name`` starts with the number of its ``notebook`` ("01_loss" of "01_the_eureka_moment"), by which the products of
+    a notebook are found; ValueError otherwise. Returns the PNG's path.
+    """
+    number = notebook.split("_")[0]
+    if not name.startswith(f"{number}_"):
+        raise ValueError(f"figure name {name!r} must start with its notebook's number: {number}_{name} would do")
+    folder = paths.figures_dir(profile)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = data.to_csv(index=False, lineterminator="\n")
+    (folder / f"{name}.csv").write_text(text)
+    figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    facts = {
+        "figure": name,
+        "notebook": notebook,
+        "profile": profile,
+        "command": f"./run_all.sh --profile {profile} {notebook}",
+        "plotted_data": f"{name}.csv",
+        "plotted_data_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "runs": _origin(runs),
+        "versions": provenance.versions(),
+        "git_commit": provenance.git_commit(),
+    }
+    (folder / f"{name}.json").write_text(json.dumps(facts, indent=2) + "\n")
+    return folder / f"{name}.png"
+
+
+def _origin(runs: Sequence[Run]) -> list[dict]:
+    """What is behind a figure: one entry per configuration, with its seeds, keys, wall time, machine and data."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        config = {name: value for name, value in run.config.items() if not name.endswith("_seed")}
+        groups.setdefault(json.dumps(config), []).append(run)
+    return [
+        {
+            "config": json.loads(config),
+            "seeds": [{s: run.config[s] for s in ("model_seed", "data_seed")} for run in members],
+            "keys": [run.key for run in members],
+            "status": [run.status for run in members],
+            "wall_seconds": round(sum(run.meta["wall_seconds"] for run in members), 2),
+            **{fact: _distinct(run.meta[fact] for run in members)
+               for fact in ("device", "machine", "versions", "git_commit", "data_sha256")},
+        }
+        for config, members in groups.items()
+    ]  # fmt: skip
+
+
+def _distinct(values) -> list:
+    return list({json.dumps(value): value for value in values}.values())
+
+
+def plot_batch(batch: Batch, n: int = 6) -> Figure:
+    """The first ``n`` samples as pictures: which target counts (framed), and the label."""
+    figure, axes = plt.subplots(1, n, figsize=(PLOT_WIDTH, PLOT_WIDTH / n + 0.55))
+    cell = batch.images.shape[-1] // 2
+    low, high = batch.images[:n].min(), batch.images[:n].max()
+    for i, axis in enumerate(axes):
+        axis.imshow(((batch.images[i] - low) / (high - low)).permute(1, 2, 0))
+        row, column = divmod(int(batch.target[i]), 2)
+        frame = plt.Rectangle((column * cell - 0.5, row * cell - 0.5), cell, cell, fill=False, ec="#F0E442", lw=2.5)
+        axis.add_patch(frame)
+        same = "same" if batch.target[i] == TOP_RIGHT else "different"
+        axis.set_title(f"{same} \N{RIGHTWARDS ARROW}\nlabel {batch.labels[i]}", fontsize=9, loc="center")
+        axis.set(xticks=[], yticks=[])
+    return figure
+
+
+def batch_table(batch: Batch) -> pd.DataFrame:
+    """A batch without its pixels: the class in each cell, which target counts, the label."""
+    table = pd.DataFrame(batch.cells.tolist(), columns=list(CELL_NAMES))
+    return table.assign(target=[CELL_NAMES[i] for i in batch.target.tolist()], label=batch.labels.tolist())
+
+
+def panels(n: int, height: float = 3.0) -> tuple[Figure, list[Axes]]:
+    """A figure of text width with ``n`` panels side by side, ``height`` inches high."""
+    figure, axes = plt.subplots(1, n, figsize=(PLOT_WIDTH, height), squeeze=False)
+    return figure, list(axes[0])
+
+
+def derived_line(axis: Axes, value: float, text: str) -> None:
+    """A dashed line at a derived ``value``, named at its right end, outside the axes."""
+    axis.axhline(value, color=DERIVED, ls="--", lw=1, zorder=1)
+    axis.annotate(f"{text}\n{value:.3g}", (1.01, value), xycoords=("axes fraction", "data"), va="center", fontsize=8,
+                  color=DERIVED)  # fmt: skip
+
+
+def plot_seeds(axis: Axes, runs: Sequence[Run], column: str, ls: str = "-", mark_moments: bool = True) -> None:
+    """One line per run of a history's ``column`` against the training step, with a star at each Eureka-moment."""
+    seen = set()
+    for run in runs:
+        method, history, moment = method_of(run), run.history, moment_of(run)
+        label = None if method in seen else LABELS[method]
+        seen.add(method)
+        axis.plot(history["step"], history[column], color=COLOURS[method], ls=ls, lw=1.1, alpha=0.75, label=label)
+        if mark_moments and moment.happened:
+            at = history.loc[history["step"] == moment.step, column]
+            axis.plot(moment.step, at, "*", color=COLOURS[method], ms=9, mec="white", mew=0.6, zorder=5)
+    axis.set_xlabel("training step")
+
+
+def plot_loss(axis: Axes, runs: Sequence[Run], task: TwoStepTask, column: str = "train_loss") -> None:
+    """Loss curves over the derived plateau and floor; the runs share one label smoothing."""
+    smoothing = runs[0].config["training"]["label_smoothing"]
+    plot_seeds(axis, runs, column)
+    derived_line(axis, task.plateau_loss(smoothing), "plateau")
+    derived_line(axis, task.floor_loss(smoothing), "floor")
+    axis.set_ylabel(f"{column.split('_')[0]} loss (nats)")
+    axis.set_ylim(bottom=0.4)
+
+
+def plot_accuracy(axis: Axes, runs: Sequence[Run], task: TwoStepTask) -> None:
+    """Test accuracy over the derived plateau and chance."""
+    plot_seeds(axis, runs, "test_accuracy")
+    derived_line(axis, task.plateau_accuracy, "plateau")
+    derived_line(axis, 1 / task.n_classes, "chance")
+    axis.set(ylabel="test accuracy", ylim=(0, 1.02))
+
+
+def plot_survival(axis: Axes, groups: dict[str, Sequence[Run]]) -> None:
+    """Kaplan-Meier curves: share of runs still without an EM, per method, with 95 % band and ticks where censored."""
+    for method, runs in groups.items():
+        moments = [moment_of(run) for run in runs]
+        curve, end = kaplan_meier(moments), max(run.history["step"].iloc[-1] for run in runs)
+        steps, no_em, low, high = (
+            np.concatenate([[first], values, [last]]) for first, values, last in (
+                (0, curve.steps, end), (1, curve.no_em, curve.no_em[-1]),
+                (1, curve.low, curve.low[-1]), (1, curve.high, curve.high[-1]))
+        )  # fmt: skip
+        k = sum(moment.happened for moment in moments)
+        axis.step(steps, no_em, where="post", color=COLOURS[method], label=f"{LABELS[method]}: {k} of {len(runs)} EM")
+        axis.fill_between(steps, low, high, step="post", color=COLOURS[method], alpha=0.15, lw=0)
+        for moment in moments:
+            if not moment.happened:
+                axis.plot(moment.step, curve.no_em[-1], "|", color=COLOURS[method], ms=10, mew=1.5)
+    axis.set(xlabel="training step", ylabel="share of runs without an EM", ylim=(-0.03, 1.03))
+    axis.legend(loc="best")
+
+
+class LiveCurve:
+    """Test accuracy of one run, drawn while it trains; give it as ``on_evaluation``.
+
+    In a headless run the picture is drawn once, at the end: a film that nobody watches costs time.
+    """
+
+    def __init__(self, experiment: Experiment, task: TwoStepTask):
+        self.steps, self.method = experiment.training.steps, method_of(Run("", experiment.config(), None, {}))
+        self.bar = progress.Progress("training", self.steps)
+        self.handle: DisplayHandle | None = None
+        self.figure, self.axis = plt.subplots(figsize=(PLOT_WIDTH, 3))
+        derived_line(self.axis, task.plateau_accuracy, "plateau")
+        self.axis.set(xlim=(0, self.steps), ylim=(0, 1.02), xlabel="training step", ylabel="test accuracy")
+        (self.line,) = self.axis.plot([], [], color=COLOURS[self.method], lw=2)
+
+    def __enter__(self) -> "LiveCurve":
+        self.bar.__enter__()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.bar.__exit__(*error)
+        if progress.headless():
+            display(self.figure)
+        plt.close(self.figure)  # it has been shown
+
+    def __call__(self, history: pd.DataFrame) -> None:
+        """Draw the history so far."""
+        last = history.iloc[-1]
+        self.bar.update(int(last["step"]), f"test accuracy {last['test_accuracy']:.2f}")
+        self.line.set_data(history["step"], history["test_accuracy"])
+        if progress.headless():
+            return
+        if self.handle is None:
+            self.handle = display(self.figure, display_id=True)
+        else:
+            self.handle.update(self.figure)

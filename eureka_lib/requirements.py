@@ -1,0 +1,68 @@
+"""Does this Python have what ``pyproject.toml`` asks for? ``run_all.sh`` asks before it uses an active environment.
+
+Run as a script by whatever Python is active, so it stands alone: the standard library, and ``packaging``, without which
+jupyterlab cannot be installed either. Prints what is missing in one line and exits with status 1, or is silent.
+"""
+
+from __future__ import annotations  # an active Python too old for us should be able to say so
+
+import sys
+from importlib import metadata
+from pathlib import Path
+
+
+def closure(project: dict, extra: str = "all") -> list[str]:
+    """The requirements of a ``[project]`` table with one of its extras, extras of its own resolved."""
+    from packaging.requirements import Requirement
+
+    found = list(project["dependencies"])
+    waiting = list(project["optional-dependencies"][extra])
+    while waiting:
+        line = waiting.pop(0)
+        requirement = Requirement(line)
+        if requirement.name == project["name"]:
+            waiting += [own for name in sorted(requirement.extras) for own in project["optional-dependencies"][name]]
+        else:
+            found.append(line)
+    return found
+
+
+def missing(lines: list[str]) -> list[str]:
+    """Those of the requirement ``lines`` that this environment does not meet, with the version it has instead."""
+    from packaging.requirements import Requirement
+
+    problems = []
+    for requirement in map(Requirement, lines):
+        if requirement.marker and not requirement.marker.evaluate():
+            continue
+        wanted = f"{requirement.name}{requirement.specifier}"
+        try:
+            version = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            problems.append(wanted)
+            continue
+        if not requirement.specifier.contains(version, prereleases=True):
+            problems.append(f"{wanted} (it has {version})")
+    return problems
+
+
+def main(pyproject: Path) -> int:
+    """Check the environment against ``pyproject``; the exit status is 0 if it satisfies, 1 if not."""
+    if sys.version_info < (3, 11):  # tomllib is new in 3.11, which is also what the project requires
+        print("Python 3.11 or newer")
+        return 1
+    import tomllib
+
+    try:
+        lines = closure(tomllib.loads(pyproject.read_text())["project"])
+    except ImportError:
+        print("packaging, and so jupyterlab")
+        return 1
+    problems = missing(lines)
+    if problems:
+        print(", ".join(problems[:3]) + (f" and {len(problems) - 3} more" if len(problems) > 3 else ""))
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

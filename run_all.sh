@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# From a fresh clone to all figures:   ./run_all.sh [NOTEBOOK ...] [--profile smoke|laptop|paper] [options]
+# Everything is tested by:             ./run_all.sh test [pytest's arguments]
+#
+# This script only finds or makes a Python environment; eureka_lib/execute.py does the rest (--help explains it).
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+venv=$root/.venv
+stamp=$venv/eureka-complete # written last: only with it is the environment believed to be complete
+
+# This checkout's eureka_lib is the one to use, here and in the notebooks' kernels, even if the active environment has
+# none or another checkout's. Hence an active environment needs our requirements only and is never written to.
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+
+fail() {
+    echo "run_all.sh: $*" >&2
+    exit 1
+}
+
+new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+find_python() {
+    local name
+    for name in python3 python3.11 python3.12 python3.13 python3.14 python; do
+        if new_enough "$name"; then
+            command -v "$name"
+            return
+        fi
+    done
+    fail "no Python 3.11 or newer found; install one, or: conda env create -f environment.yml && conda activate eureka"
+}
+
+# Prints the active environment's Python if it satisfies pyproject.toml, else says on stderr what it lacks.
+active_python() {
+    local active=${VIRTUAL_ENV:-${CONDA_PREFIX:-}} check=$root/eureka_lib/requirements.py lacks
+    [[ -n $active && ! $active -ef $venv ]] || return 1
+    # PYTHONSAFEPATH: a script's own folder does not come before the standard library.
+    if lacks=$(PYTHONSAFEPATH=1 "$active/bin/python" "$check" "$root/pyproject.toml" 2>/dev/null); then
+        echo "$active/bin/python"
+    else
+        echo "The active environment $active lacks ${lacks:-a working Python}; using .venv instead." >&2
+        return 1
+    fi
+}
+
+# What .venv was made from and for: a changed pyproject.toml or a moved folder makes another text.
+wanted_stamp() {
+    echo "$root"
+    cat "$root/pyproject.toml"
+}
+
+venv_complete() { [[ -f $stamp ]] && "$venv/bin/python" -c '' 2>/dev/null && wanted_stamp | cmp -s - "$stamp"; }
+
+# Removing the stamp first and writing it last means that an interrupted set-up starts over.
+make_venv() {
+    local python=$1 reuse=
+    if [[ -f $stamp && $(head -n 1 "$stamp") == "$root" ]] && new_enough "$venv/bin/python"; then reuse=yes; fi
+    rm -f "$stamp"
+    echo "Setting up .venv with pip; this takes a minute or more, once ..."
+    [[ $reuse ]] || "$python" -m venv --clear "$venv" </dev/null || fail "could not make $venv"
+    "$venv/bin/python" -m pip install -qq --no-input --disable-pip-version-check -e "${root}[all]" </dev/null ||
+        fail "pip could not install the requirements, see above; the same command tries again"
+    wanted_stamp >"$stamp.part" && mv "$stamp.part" "$stamp"
+}
+
+is_test=
+if [[ ${1:-} == test ]]; then
+    is_test=yes
+    shift
+fi
+
+if python=$(active_python); then
+    :
+elif venv_complete; then
+    python=$venv/bin/python
+else
+    python=$(find_python)
+    # --help and mistakes on the command line are answered before the minute that the set-up takes.
+    if [[ ! $is_test ]]; then
+        "$python" -m eureka_lib.execute --check "$@" || exit
+        for word; do [[ $word != -h && $word != --help ]] || exit 0; done
+    fi
+    make_venv "$python"
+    python=$venv/bin/python
+fi
+
+if [[ ! $is_test ]]; then
+    exec "$python" -m eureka_lib.execute "$@"
+fi
+export EUREKA_PROFILE=smoke EUREKA_HEADLESS=1
+cd "$root" # where pytest finds its configuration
+exec "$python" -m pytest "$@"

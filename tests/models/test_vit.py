@@ -1,0 +1,71 @@
+"""The ViT: the paper's exact size, its initialisation, and patches in order."""
+
+import pytest
+import torch
+
+from eureka_lib.models.vit import StochasticDepth, ViT, ViTConfig, patchify
+
+
+def test_paper_model_has_the_parameters_counted_by_hand():
+    """Patch 4 on 56 x 56, depth 7, width 256 (4 heads of 64), MLP ratio 2, no qkv bias, 10 classes."""
+    embed = 3 * 4 * 4 * 256 + 256
+    cls_and_positions = 256 + (14 * 14 + 1) * 256
+    attention = 256 * 3 * 256 + (256 * 256 + 256)  # qkv without bias, output projection with
+    mlp = (256 * 512 + 512) + (512 * 256 + 256)
+    block = 2 * 2 * 256 + attention + mlp  # two norms of weight and bias
+    head = 2 * 256 + 256 * 10 + 10
+    model = ViT(ViTConfig(), image_size=56, n_classes=10)
+    assert sum(p.numel() for p in model.parameters()) == embed + cls_and_positions + 7 * block + head == 3_750_666
+    assert model.blocks[0].attention.weights.scale.item() == 64**-0.5 == 0.125
+    assert [block.drop.p for block in model.blocks] == pytest.approx([0.1 * i / 6 for i in range(7)])
+
+
+def test_initialisation():
+    torch.manual_seed(0)
+    model = ViT(ViTConfig(depth=2, position_std=1.0), 56, 10)
+    for weight in (model.blocks[1].attention.qkv.weight, model.blocks[0].mlp[0].weight, model.cls, model.head.weight):
+        assert weight.std().item() == pytest.approx(0.02, rel=0.2)
+    assert model.position.std().item() == pytest.approx(0.88, rel=0.05)  # a normal cut at two standard deviations
+    assert model.embed.weight.std().item() == pytest.approx((3 * 48) ** -0.5, rel=0.05)
+    assert model.blocks[0].mlp[0].bias.abs().max() == 0
+
+
+def test_patches_are_in_reading_order():
+    image = torch.arange(16.0).view(1, 1, 4, 4)
+    assert patchify(image, 2)[0].tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
+
+
+def test_patch_embedding_is_a_convolution():
+    torch.manual_seed(0)
+    model, images = ViT(ViTConfig(patch=8, depth=1, width=16), 16, 10), torch.randn(2, 3, 16, 16)
+    kernel = model.embed.weight.view(16, 3, 8, 8)
+    expected = torch.nn.functional.conv2d(images, kernel, model.embed.bias, stride=8).flatten(2).transpose(1, 2)
+    assert torch.allclose(model.embed(patchify(images, 8)), expected, atol=1e-5)
+
+
+def test_stochastic_depth_keeps_the_mean_and_is_off_in_evaluation():
+    torch.manual_seed(0)
+    drop, branch = StochasticDepth(0.25), torch.ones(40_000, 1, 1)
+    dropped = drop(branch)
+    assert dropped.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert dropped.mean().item() == pytest.approx(1.0, abs=0.02)
+    assert torch.equal(drop.eval()(branch), branch)
+
+
+@pytest.mark.parametrize("attention", ["softmax", "norm_softmax", "norm_softmax_var"])
+def test_every_parameter_gets_a_gradient(attention):
+    torch.manual_seed(0)
+    model = ViT(ViTConfig(patch=8, depth=2, width=16, heads=2, attention=attention), 16, 10)
+    model(torch.randn(4, 3, 16, 16)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_bad_sizes_are_named():
+    with pytest.raises(ValueError, match="patch 5 does not divide image size 16.*the nearest is 4"):
+        ViT(ViTConfig(patch=5), 16, 10)
+    with pytest.raises(ValueError, match="heads 5 does not divide width 64.*the nearest is 4"):
+        ViTConfig(width=64, heads=5)
+    with pytest.raises(ValueError, match="unknown attention 'hard'"):
+        ViTConfig(attention="hard")
+    with pytest.raises(TypeError, match="depth must be a whole number"):
+        ViTConfig(depth="3")

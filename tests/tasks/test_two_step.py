@@ -1,0 +1,127 @@
+"""The main task: the rule holds for every sample, the oracle is always right, the shortcut scores its analytic 55 %."""
+
+import dataclasses
+from itertools import islice
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eureka_lib.tasks.images import load_images
+from eureka_lib.tasks.two_step import (
+    BOTTOM_LEFT, BOTTOM_RIGHT, TOP_LEFT, TOP_RIGHT, TwoStepConfig, TwoStepTask, assemble, one_step_shortcut, oracle,
+)  # fmt: skip
+
+
+def generator(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def task():
+    return TwoStepTask(TwoStepConfig())
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32), n=st.integers(0, 40), split=st.sampled_from(["train", "test"]))
+def test_the_rule_holds_for_every_sample(task, seed, n, split):
+    batch = task.sample(generator(seed), n, split)
+    assert batch.images.shape == (n, 3, 16, 16) and batch.images.dtype == torch.float32
+    for cells, target, label in zip(batch.cells.tolist(), batch.target.tolist(), batch.labels.tolist(), strict=True):
+        assert cells[TOP_LEFT] in (1, 2) and cells[BOTTOM_RIGHT] in (1, 2)
+        assert target == (TOP_RIGHT if cells[TOP_LEFT] == cells[BOTTOM_RIGHT] else BOTTOM_LEFT)
+        assert label == cells[target]
+
+
+def test_baselines(task):
+    batch = task.sample(generator(0), 40_000, "test")
+    assert (oracle(batch) == batch.labels).all()
+    shortcut = (one_step_shortcut(batch) == batch.labels).float().mean().item()
+    assert shortcut == pytest.approx(task.plateau_accuracy, abs=0.01) and task.plateau_accuracy == 0.55
+
+
+def test_equal_seeds_are_equal_bit_for_bit(task):
+    first, again, other = (task.sample(generator(seed), 64) for seed in (7, 7, 8))
+    assert torch.equal(first.images, again.images) and torch.equal(first.labels, again.labels)
+    assert not torch.equal(first.images, other.images)
+
+
+def test_cells_show_images_of_their_class_in_their_place():
+    """Without colour noise a target cell is an image of the split, of the class that ``cells`` says."""
+    task = TwoStepTask(TwoStepConfig(colour_noise=0.0))
+    source = load_images("digits", "test", 8)
+    batch = task.sample(generator(1), 20, "test")
+    for image, cells in zip(batch.images, batch.cells, strict=True):
+        corners = {TOP_RIGHT: image[:, :8, 8:], BOTTOM_LEFT: image[:, 8:, :8]}
+        for place, corner in corners.items():
+            assert torch.equal(corner[0], corner[1]) and torch.equal(corner[0], corner[2])  # white
+            distance = (source.images - corner[0]).abs().amax((1, 2))
+            assert distance.min() < 1e-6 and source.labels[distance.argmin()] == cells[place]
+        for corner in (image[:, :8, :8], image[:, 8:, 8:]):  # indicators: blue or red
+            assert corner[1].abs().max() == 0 and (corner[0].abs().max() == 0) != (corner[2].abs().max() == 0)
+
+
+def test_colours_are_independent_of_the_class(task):
+    batch = task.sample(generator(2), 20_000)
+    red = batch.images[:, 0, :8, :8].sum((1, 2)) > batch.images[:, 2, :8, :8].sum((1, 2))
+    for value in (1, 2):
+        assert red[batch.cells[:, TOP_LEFT] == value].float().mean().item() == pytest.approx(0.5, abs=0.02)
+
+
+def test_noise_has_the_stated_size_and_is_not_clipped():
+    """Where the pixel is 1, a white cell shows its noisy colour."""
+    task = TwoStepTask(TwoStepConfig(colour_noise=0.2))
+    colours = task._colours(generator(3), 20_000)
+    white = colours[:, [TOP_RIGHT, BOTTOM_LEFT]]
+    assert white.mean().item() == pytest.approx(1.0, abs=0.005) and white.std().item() == pytest.approx(0.2, abs=0.005)
+    assert white.max() > 1.5 and colours.min() < -0.5
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
+def test_top_right_probability(p):
+    task = TwoStepTask(TwoStepConfig(top_right_probability=p))
+    batch = task.sample(generator(4), 20_000)
+    same = (batch.target == TOP_RIGHT).float().mean().item()
+    assert same == pytest.approx(p + (1 - p) / 2, abs=0.015)
+    shortcut = (one_step_shortcut(batch) == batch.labels).float().mean().item()
+    assert shortcut == pytest.approx(task.plateau_accuracy, abs=0.015)
+    assert torch.isin(batch.cells[:, [TOP_LEFT, BOTTOM_RIGHT]], torch.tensor([1, 2])).all()
+
+
+def test_an_epoch_uses_each_training_image_once_as_top_right(task):
+    images = load_images("digits", "train", 8)
+    steps = len(images.labels) // 100
+    epoch = list(islice(task.stream(generator(5), 100), steps))
+    assert all(len(batch.labels) == 100 for batch in epoch)
+    counts = torch.cat([batch.cells[:, TOP_RIGHT] for batch in epoch]).bincount(minlength=10)
+    left_out = images.labels.bincount(minlength=10) - counts
+    assert (left_out >= 0).all() and left_out.sum() == len(images.labels) - 100 * steps
+
+
+@pytest.mark.parametrize("cell", [4, 28])
+def test_any_cell_size(cell):
+    batch = TwoStepTask(TwoStepConfig(cell=cell)).sample(generator(6), 3)
+    assert batch.images.shape == (3, 3, 2 * cell, 2 * cell)
+
+
+def test_normalisation_is_applied():
+    plain, normalised = TwoStepConfig(), TwoStepConfig(pixel_mean=0.25, pixel_std=0.35)
+    first, second = (TwoStepTask(config).sample(generator(7), 8).images for config in (plain, normalised))
+    assert torch.allclose((first - 0.25) / 0.35, second)
+
+
+def test_assemble_puts_cells_in_reading_order():
+    grey = torch.arange(4.0).view(1, 4, 1, 1).expand(1, 4, 2, 2)
+    image = assemble(grey, torch.ones(1, 4, 3))
+    assert image[0, 0].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]]
+
+
+def test_bad_input_is_named(task):
+    with pytest.raises(ValueError, match="batch_size 5000 is larger than the 14"):
+        next(task.stream(generator(0), 5000))
+    with pytest.raises(ValueError, match="unknown split 'validation'"):
+        task.sample(generator(0), 1, "validation")
+    for bad in ({"cell": 0}, {"colour_noise": -1.0}, {"top_right_probability": 1.5}, {"pixel_std": 0.0}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            dataclasses.replace(TwoStepConfig(), **bad)

@@ -1,0 +1,340 @@
+"""The runner, on small notebooks made here: what runs, what is skipped, what is reported, and that nothing survives."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from eureka_lib import paths, profiles
+from eureka_lib.execute import display, jobs, parent, records
+from eureka_lib.execute.__main__ import Request, parse, run
+from eureka_lib.execute.child import Outcome, run_notebook
+
+PARAMETERS = 'profile: str = "auto"  # scale\nsteps: int | None = None  # None = as the profile says\nname: str = "a"'
+
+
+def write_notebook(path: Path, *sources: str, parameters: str = PARAMETERS) -> Path:
+    """A notebook of a title, a parameters cell and a code cell for each source."""
+    path.parent.mkdir(exist_ok=True)
+    tagged = new_code_cell(parameters, metadata={"tags": ["parameters"]})
+    cells = [new_markdown_cell("# Title"), tagged, *map(new_code_cell, sources)]
+    nbformat.write(new_notebook(cells=cells), path)
+    return path
+
+
+def execute(tmp_path: Path, *extra: str, **options) -> tuple[int, str]:
+    """Exit status and text of a run of all notebooks in ``tmp_path/notebooks``."""
+    planned = jobs.plan(jobs.find_notebooks(tmp_path / "notebooks"), tmp_path / "figures", "smoke", extra)
+    stream = io.StringIO()
+    status = run(Request(planned, options.get("workers", 1), options.get("force", False)), stream)
+    return status, stream.getvalue()
+
+
+@pytest.fixture
+def job(tmp_path) -> jobs.Job:
+    """A notebook that does nothing, not executed yet."""
+    source = write_notebook(tmp_path / "notebooks" / "01_small.ipynb", "1 + 1")
+    return jobs.plan({"01_small": source}, tmp_path / "figures", "smoke")[0]
+
+
+# --- With kernels ----------------------------------------------------------------------------------------------------
+
+
+def test_failure_is_reported_others_run_and_a_rerun_continues(tmp_path):
+    figures = tmp_path / "figures"
+    draw = f"open({str(figures / '01_a.txt')!r}, 'w').write(f'{{profile}} {{steps}}')"
+    write_notebook(tmp_path / "notebooks" / "01_good.ipynb", draw)
+    write_notebook(tmp_path / "notebooks" / "02_bad.ipynb", "open('mended')  # a file beside this one", "'reached'")
+
+    status, text = execute(tmp_path, "steps=3", workers=2)
+    assert status == 1
+    reason = "cell 3 `open('mended')  # a file beside this one`: FileNotFoundError"
+    assert "[2/2] 02_bad  FAILED after 0:0" in text and text.count(reason) == 2  # at once, and in the summary
+    assert "1 of 2 failed" in text
+    assert (figures / "01_a.txt").read_text() == "smoke 3"
+    assert (figures / "notebooks" / "01_good.html").exists()
+    assert "FileNotFoundError" in (figures / "notebooks" / "02_bad.html").read_text()
+    record = json.loads((figures / "notebooks" / "01_good.json").read_text())
+    assert set(record["artefacts"]) == {"01_a.txt", "notebooks/01_good.html"}
+    assert not (figures / "notebooks" / "02_bad.json").exists()
+
+    (tmp_path / "notebooks" / "mended").touch()
+    status, text = execute(tmp_path, "steps=3")
+    assert status == 0
+    assert "01_good  up to date" in text and "--force" in text
+    assert "02_bad  starts (not finished before)" in text and "02_bad  ok in" in text
+
+
+def test_killed_kernel_is_a_failure(tmp_path):
+    beat = "import subprocess; subprocess.Popen(['bash', '-c', 'while sleep 0.1; do echo >> beat; done'])"
+    source = write_notebook(tmp_path / "nb" / "01_killed.ipynb", beat, "import os\nos.kill(os.getpid(), 9)")
+    (killed,) = jobs.plan({"01_killed": source}, tmp_path / "figures", "smoke")
+    outcome = run_notebook(killed, tmp_path)
+    assert outcome.status == "FAILED" and outcome.cell == "cell 4 `import os`" and "DeadKernelError" in outcome.error
+    assert not killed.record.exists()
+    assert "DeadKernelError" in killed.html.read_text()
+    assert not _grows(source.parent / "beat")  # nor is the dead kernel's worker left
+
+
+def _grows(file: Path) -> bool:
+    before = file.stat().st_size
+    time.sleep(0.7)
+    return file.stat().st_size > before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_stopping_the_run_stops_the_kernels(tmp_path, number):
+    beat = "import time\nwhile True:\n    open('beat', 'a').write('.')\n    time.sleep(0.1)"
+    source = write_notebook(tmp_path / "notebooks" / "01_endless.ipynb", beat)
+    program = f"""
+import sys; from pathlib import Path
+from eureka_lib.execute import __main__ as cli, jobs
+planned = jobs.plan({{"01_endless": Path({str(source)!r})}}, Path({str(tmp_path / "figures")!r}), "smoke")
+cli._let_signals_stop()
+sys.exit(cli.run(cli.Request(planned, 1, False), sys.stdout))
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=paths.ROOT, stdout=subprocess.PIPE, text=True)
+    beats = source.parent / "beat"
+    deadline = time.monotonic() + 60
+    while not beats.exists():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(number)
+    text, _ = process.communicate(timeout=30)
+    if number == signal.SIGTERM:
+        assert process.returncode == 128 + signal.SIGTERM and "The same command continues" in text
+    time.sleep(0.3)
+    assert not _grows(beats)
+
+
+# --- What is up to date ----------------------------------------------------------------------------------------------
+
+
+def finish(job: jobs.Job) -> None:
+    """Leave what a successful execution leaves."""
+    job.products.mkdir(parents=True)
+    (Path(job.figures) / "claims").mkdir()
+    for path in (job.html, Path(job.figures, "01_a.png"), Path(job.figures, "claims", f"{job.name}.json")):
+        path.write_text("something")
+    records.write_record(job, records.ingredients(job), 1.5)
+
+
+def test_up_to_date(job):
+    assert records.why_run(job) == "not finished before"
+    finish(job)
+    assert records.why_run(job) is None and records.seconds_before(job) == 1.5
+    notebook = nbformat.read(job.source, 4)  # a look at it in Jupyter changes outputs and counters, which do not matter
+    notebook.cells[2].execution_count = 7
+    nbformat.write(notebook, job.source)
+    assert records.why_run(job) is None
+
+
+def test_why_a_notebook_runs_again(job, monkeypatch):
+    finish(job)
+    figure, claims = Path(job.figures, "01_a.png"), Path(job.figures, "claims", "01_small.json")
+    figure.write_text("something else")
+    assert records.why_run(job) == "01_a.png was changed"
+    figure.write_text("something")
+    claims.unlink()
+    assert records.why_run(job) == "claims/01_small.json is missing"
+    claims.write_text("something")
+    (other,) = jobs.plan({job.name: Path(job.source)}, Path(job.figures), "smoke", ["steps=3"])
+    assert records.why_run(other) == "parameters changed"
+    with monkeypatch.context() as patched:
+        patched.setattr(records, "library_hash", lambda: "another")
+        assert records.why_run(job) == "library changed"
+    write_notebook(Path(job.source), "1 + 2")
+    assert records.why_run(job) == "notebook changed"
+    job.record.write_text('{"half')
+    assert records.why_run(job) == "not finished before"
+
+
+class FakeChild:
+    """Stands for a notebook that is done at the third look."""
+
+    running = most = 0
+
+    def __init__(self, job):
+        self.job, self.looks = job, 0
+        FakeChild.running += 1
+        FakeChild.most = max(FakeChild.most, FakeChild.running)
+
+    state = dict
+
+    def seconds_left(self):
+        return None
+
+    def outcome(self):
+        self.looks += 1
+        return Outcome(self.job.name, "ok", 1.0) if self.looks == 3 else None
+
+    def stop(self):
+        FakeChild.running -= 1
+
+
+def test_force_and_jobs(tmp_path, monkeypatch, job):
+    monkeypatch.setattr(parent, "Child", FakeChild)
+    for name in ("02_b", "03_c"):
+        write_notebook(tmp_path / "notebooks" / f"{name}.ipynb")
+    finish(job)
+    status, text = execute(tmp_path, workers=2)
+    assert status == 0 and FakeChild.most == 2
+    assert "up to date  01_small" in text and "ok          02_b" in text
+    status, text = execute(tmp_path, force=True)
+    assert "01_small  starts (--force)" in text and "up to date" not in text
+
+
+def test_unreadable_notebook_fails_alone(tmp_path):
+    (tmp_path / "01_torn.ipynb").write_text("{")
+    (torn,) = jobs.plan({"01_torn": tmp_path / "01_torn.ipynb"}, tmp_path / "figures", "smoke")
+    outcome = run_notebook(torn, tmp_path)
+    assert outcome.status == "FAILED" and "JSON" in outcome.error
+
+
+# --- The command line ------------------------------------------------------------------------------------------------
+
+
+def test_profiles_are_those_of_the_library():
+    assert set(jobs.PROFILES) == set(profiles.PROFILES)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A notebooks folder with two notebooks."""
+    write_notebook(tmp_path / "notebooks" / "01_first.ipynb")
+    write_notebook(tmp_path / "notebooks" / "02_second.ipynb", parameters='profile: str = "auto"')
+    return tmp_path / "notebooks"
+
+
+@pytest.mark.parametrize("words", [["01"], ["1"], ["01_first"], ["01_first.ipynb"], ["notebooks/01_first.ipynb"]])
+def test_names_of_notebooks(folder, words):
+    assert [job.name for job in parse(words, folder).jobs] == ["01_first"]
+
+
+def test_good_command_lines(folder):
+    everything = parse([], folder)
+    assert [job.name for job in everything.jobs] == ["01_first", "02_second"]
+    assert everything.jobs[0].profile == "laptop" and everything.workers == 1 and not everything.force
+    request = parse(["paper", "--jobs", "3", "01", "--force", "-p", "steps=3", "--parameter", "name=07"], folder)
+    assert request.workers == 3 and request.force
+    assert request.jobs[0].parameters == {"profile": "paper", "steps": 3, "name": "07"}
+    assert request.jobs[0].figures == str(paths.figures_dir("paper").resolve())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--profile", "papre"], "unknown profile 'papre': allowed are laptop, paper, smoke; did you mean 'paper'?"),
+        (["papre"], "unknown notebook or profile 'papre'"),
+        (["smoke", "--profile", "paper"], "one profile at a time, got paper and smoke"),
+        (["01_frist"], "did you mean '01_first'?"),
+        (["/elsewhere/01_first.ipynb"], "'/elsewhere/01_first.ipynb' is not one of this project's notebooks"),
+        (["--jobs", "0"], "--jobs must be a whole number >= 1, got 0; the nearest valid value is 1"),
+        (["--jobs", "-2"], "--jobs must be a whole number >= 1, got -2"),
+        (["--jobs", "two"], "--jobs must be a whole number >= 1, got 'two'"),
+        (["--forse"], "unknown option '--forse'"),
+        (["01", "-p", "step=3"], "'step': allowed are name, steps; did you mean 'steps'?"),
+        (["01", "-p", "steps=many"], "'steps' of 01_first must be of type None or int, got 'many' of type str"),
+        (["01", "-p", "steps"], "NAME=VALUE"),
+        (["02", "-p", "steps=3"], "02_second has no parameters but the profile"),
+        (["01", "-p", "profile=paper"], "use --profile"),
+    ],
+)
+def test_mistakes(folder, capsys, words, message):
+    with pytest.raises(SystemExit) as exit_:
+        parse(words, folder)
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--profile", "papre"], ["--jobs", "0"], ["99_none"], ["-p", "no_such=1"]])
+def test_mistakes_through_the_real_command(words):
+    command = [sys.executable, "-m", "eureka_lib.execute", *words]
+    done = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("run_all.sh: ") and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("declaration", "text", "value"),
+    [
+        ("x: float = 0.1", "3", 3),
+        ("x: float = 0.1", "1e-4", 1e-4),
+        ("x = [0]", "[1, 2]", [1, 2]),
+        ("x: list[int] = [0]  # n=1", "[1]", [1]),
+        ("x: dict = {}", '{"a": null, "b": true}', {"a": None, "b": True}),
+        ("x: bool = False", "true", True),
+        ("x: str = 'a'", "12", "12"),
+        ("x = None", "anything", "anything"),
+        ("x: int = 1", "true", TypeError),
+        ("x: int = 1", "0.5", TypeError),
+        ("x = 'a'\ny = 2", "[1]", "[1]"),
+        ("x: list = [0]", "0", TypeError),
+    ],
+)
+def test_parameter_values(tmp_path, declaration, text, value):
+    notebook = write_notebook(tmp_path / "01_x.ipynb", parameters=declaration)
+    if value is TypeError:
+        with pytest.raises(TypeError, match="parameter 'x' of 01_x must be of type"):
+            jobs.check_parameter(notebook, "x", text)
+    else:
+        assert jobs.check_parameter(notebook, "x", text) == value
+
+
+# --- What a person sees ----------------------------------------------------------------------------------------------
+
+
+def test_state_text():
+    state = {"number": 6, "total": 15, "text": "training: 2 EMs", "fraction": 0.43, "seconds_left": 100}
+    assert display.state_text(state) == "cell 6/15  training: 2 EMs  43%  1:40 left"
+    assert display.state_text({}) == "starting"
+
+
+def test_log_gets_few_lines(job, monkeypatch):
+    stream = io.StringIO()
+    shown = display.Display([job], stream)
+    shown.line(job, "starts")
+    shown.update({job.name: {"number": 1, "total": 2}}, "time left not known yet")
+    assert stream.getvalue() == "[1/1] 01_small  starts\n"  # too early for another line
+    monkeypatch.setattr(display, "LINE_EVERY", 0)
+    for number in (1, 1, 2):
+        shown.update({job.name: {"number": number, "total": 2}}, "about 0:05 left")
+    lines = stream.getvalue().splitlines()
+    assert [line.split("  (")[0] for line in lines[1:]] == ["[1/1] 01_small  cell 1/2", "[1/1] 01_small  cell 2/2"]
+    assert "about 0:05 left" in lines[-1]
+
+
+def test_terminal_is_redrawn(job, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    shown = display.Display([job], stream)
+    for number in (1, 2):
+        shown.update({job.name: {"number": number, "total": 2}}, "about 0:05 left")
+    shown.line(job, "ok")
+    assert stream.getvalue().count("\x1b[2A\x1b[J") == 2  # once for the second state, once for the line that stays
+    assert stream.getvalue().endswith("[1/1] 01_small  ok\n")
+
+
+def test_time_left_says_what_it_does_not_know(job):
+    finish(job)
+    (fresh,) = jobs.plan({"02_fresh": Path(job.source)}, Path(job.figures), "smoke")
+    assert parent.time_left([], [fresh], 1) == "time left not known yet"
+    assert parent.time_left([], [job, job], 1) == "about 0:03 left"
+    assert parent.time_left([], [job, fresh], 1) == "about 0:02 left, and 1 not executed before"
+
+
+def test_relative_folders_are_the_callers(job, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EUREKA_FIGURES", "elsewhere")
+    environment = parent._environment(job, tmp_path)
+    assert environment["EUREKA_FIGURES"] == os.path.join(os.getcwd(), "elsewhere")
+    assert environment["EUREKA_PROFILE"] == "smoke" and environment["EUREKA_HEADLESS"] == "1"

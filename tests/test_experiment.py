@@ -1,0 +1,138 @@
+"""From configuration to run: same seeds, same bits; changed settings land where they belong."""
+
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import torch
+
+from eureka_lib import profiles
+from eureka_lib.experiment import Experiment, learning_rate_of, run
+from eureka_lib.models.resnet import ResNet9
+from eureka_lib.models.vit import ViT
+
+
+def test_vary_finds_the_part(tiny):
+    other = tiny.vary(attention="norm_softmax", steps=7, cell=16, seed=5)
+    assert (other.model.attention, other.training.steps, other.task.cell) == ("norm_softmax", 7, 16)
+    assert (other.model_seed, other.data_seed) == (5, 5)
+    assert tiny.vary(data_seed=9) == tiny.vary(data_seed=9) != tiny
+    assert tiny.vary() == tiny
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"attentoin": "softmax"}, ValueError, "unknown setting 'attentoin'.*did you mean 'attention'"),
+        ({"attention": "sofmax"}, ValueError, "unknown attention 'sofmax'.*did you mean 'softmax'"),
+        ({"seed": -1}, ValueError, "seed must be a whole number >= 0, got -1; the nearest valid value is 0"),
+        ({"seed": "one"}, TypeError, "seed must be a whole number >= 0, got 'one' of type str"),
+        ({"model_seed": 1.5}, TypeError, "model_seed must be a whole number"),
+        ({"heads": 3}, ValueError, "heads 3 does not divide width 64"),
+        ({"steps": 0}, ValueError, "steps must be a whole number >= 1, got 0"),
+        ({"precision": "float16"}, ValueError, "unknown precision 'float16'.*bfloat16"),
+        ({"learning_rate": -1.0}, ValueError, "learning_rate must be in"),
+        ({"indicator_source": "minst"}, None, None),
+    ],
+)
+def test_bad_settings_are_named(tiny, change, error, words):
+    if error is None:  # sources are checked when images are needed
+        with pytest.raises(ValueError, match="unknown image source 'minst'.*did you mean 'mnist'"):
+            tiny.vary(**change).build_task()
+        return
+    with pytest.raises(error, match=words):
+        tiny.vary(**change)
+
+
+def test_patch_must_divide_the_image(tiny, store):
+    with pytest.raises(ValueError, match="patch 7 does not divide image size 16"):
+        run(tiny.vary(patch=7), store)
+
+
+def test_unknown_task_and_model_are_named(tiny):
+    config = tiny.task.__class__(name="two_stop")
+    with pytest.raises(ValueError, match="unknown task 'two_stop'.*did you mean 'two_step'"):
+        Experiment(task=config)
+
+
+def test_models_are_built_by_name(tiny):
+    task = tiny.build_task()
+    assert isinstance(tiny.build_model(task), ViT)
+    resnet = profiles.get("smoke").resnet
+    assert isinstance(resnet.build_model(task), ResNet9)
+
+
+def test_a_run_is_stored_and_found_again(tiny, store):
+    seen = []
+    first = run(tiny, store, on_evaluation=lambda history: seen.append(len(history)))
+    assert seen == [1, 2, 3, 4]
+    assert first.history["step"].tolist() == [0, 4, 8, 12]
+    again = run(tiny, store, on_evaluation=lambda history: seen.append(len(history)))
+    assert seen[4:] == [4]  # found, not trained
+    pd.testing.assert_frame_equal(first.history, again.history, check_exact=True)
+    meta = again.meta
+    assert meta["status"] == "finished" and meta["wall_seconds"] > 0
+    assert {"machine", "versions", "git_commit", "data_sha256", "device"} <= set(meta)
+
+
+def test_a_run_leaves_generator_and_threads_as_they_were(tiny, store):
+    torch.manual_seed(1)
+    threads, expected = torch.get_num_threads(), torch.rand(3)
+    torch.manual_seed(1)
+    run(tiny, store)
+    assert torch.equal(torch.rand(3), expected) and torch.get_num_threads() == threads
+
+
+SCRIPT = """
+import sys
+from eureka_lib import profiles
+from eureka_lib.experiment import run
+from eureka_lib.runs import RunStore
+e = profiles.get("smoke").vit.vary(steps=12, evaluate_every=4, test_samples=100, stochastic_depth=0.2, seed=3)
+print(run(e, RunStore(sys.argv[1])).meta["history_sha256"])
+"""
+
+
+def test_fresh_processes_give_the_same_history_bit_for_bit(tmp_path):
+    hashes = {
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT, str(tmp_path / name)], capture_output=True, text=True, check=True
+        ).stdout
+        for name in ("first", "second")
+    }
+    assert len(hashes) == 1 and len(hashes.pop().strip()) == 64
+
+
+def test_seeds_matter_separately(tiny, store):
+    histories = [run(tiny.vary(**change), store).history["train_loss"].tolist()[1:]
+                 for change in ({}, {"model_seed": 1}, {"data_seed": 1})]  # fmt: skip
+    assert len({tuple(h) for h in histories}) == 3
+
+
+def test_paper_profile_is_the_papers_and_trains_on_a_cpu(store):
+    """Its exact model and optimiser settings; two steps, on the embedded digits at the paper's image size."""
+    paper = profiles.get("paper").vit
+    assert paper.sources() == ["fashion_mnist", "mnist"]
+    settings = paper.training
+    assert (settings.steps, settings.batch_size, settings.warmup_steps) == (300 * 117, 512, 5 * 117)
+    assert (settings.learning_rate, settings.weight_decay, settings.label_smoothing) == (5e-4, 0.05, 0.1)
+    assert learning_rate_of(settings)(step=585) == pytest.approx(5e-4)
+    short = paper.vary(indicator_source="digits", target_source="digits", steps=2, evaluate_every=1, test_samples=16)
+    task = short.build_task()
+    assert task.image_size == 56
+    assert sum(p.numel() for p in short.build_model(task).parameters()) == 3_750_666
+    history = run(short.vary(batch_size=64), store).history
+    assert history["step"].tolist() == [0, 1, 2]
+    assert history["test_loss"].between(2.0, 2.7).all() and history["train_loss"][1:].between(2.0, 2.7).all()
+
+
+def test_a_diverged_run_is_a_recorded_outcome(tiny, store):
+    found = run(tiny.vary(learning_rate=1e30, warmup_steps=0), store)
+    assert found.status == "diverged"
+    assert store.load(found.config).status == "diverged"
+
+
+def test_config_is_plain_data(tiny):
+    assert json.loads(json.dumps(tiny.config())) == tiny.config()

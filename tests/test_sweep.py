@@ -1,0 +1,94 @@
+"""Sweeps: any executor, nothing trained twice, failures do not take the others with them, kills lose nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pandas as pd
+import pytest
+
+from eureka_lib.experiment import run
+from eureka_lib.runs import RunStore
+from eureka_lib.sweep import SweepError, sweep
+
+
+def seeds_of(runs):
+    return [r.config["model_seed"] for r in runs]
+
+
+def test_process_pool_gives_what_single_runs_give(tiny, store, tmp_path, capsys):
+    experiments = [tiny.vary(seed=seed) for seed in (2, 0, 1)]
+    found = sweep(experiments, store=store)
+    assert seeds_of(found) == [2, 0, 1]
+    assert "3 runs, 0 of them stored, 3 to train" in capsys.readouterr().out
+    for experiment, swept in zip(experiments, found, strict=True):
+        alone = run(experiment, RunStore(tmp_path / "alone"))
+        pd.testing.assert_frame_equal(alone.history, swept.history, check_exact=True)
+
+
+def test_stored_runs_are_not_trained_again_and_duplicates_once(tiny, store, capsys):
+    run(tiny, store)
+    with ThreadPoolExecutor(1) as executor:
+        found = sweep([tiny, tiny.vary(seed=1), tiny], executor=executor, store=store)
+    assert "2 runs, 1 of them stored, 1 to train" in capsys.readouterr().out
+    assert seeds_of(found) == [0, 1, 0]
+
+
+def test_a_failing_experiment_does_not_take_the_others_with_it(tiny, store):
+    bad = tiny.vary(patch=5)
+    with pytest.raises(SweepError, match=rf"1 of 3 runs failed \({bad.key}: ValueError: patch 5 does not divide"):
+        sweep([tiny, bad, tiny.vary(seed=1)], store=store)
+    assert store.load(tiny.config()) and store.load(tiny.vary(seed=1).config())
+
+
+KILLED = """
+import sys
+from eureka_lib import profiles
+from eureka_lib.runs import RunStore
+from eureka_lib.sweep import sweep
+base = profiles.get("smoke").vit.vary(steps=400, evaluate_every=100, test_samples=100)
+if __name__ == "__main__":
+    sweep([base.vary(seed=seed) for seed in range(40)], store=RunStore(sys.argv[1]))
+"""
+
+
+def finished(folder):
+    return {path.name: path for path in folder.glob("*/") if path.name[0] not in ".d"} if folder.exists() else {}
+
+
+def alive(pid):
+    try:
+        state = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="reads child processes from /proc, which is Linux's")
+def test_killed_in_the_middle_nothing_finished_is_lost_and_workers_end(store, tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    process = subprocess.Popen([sys.executable, script, store.folder], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 90
+    while len(finished(store.folder)) < 3:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    children = [int(c) for c in open(f"/proc/{process.pid}/task/{process.pid}/children").read().split()]
+    assert len(children) >= 2  # the pool's workers, at least one, and multiprocessing's resource tracker
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    while any(alive(child) for child in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    kept = {key: (path / "meta.json").stat().st_mtime_ns for key, path in finished(store.folder).items()}
+    assert 3 <= len(kept) < 40
+    for key, path in finished(store.folder).items():  # no half-written run: each one loads under its own config
+        assert store.load(json.loads((path / "config.json").read_text())).key == key
+    again = subprocess.run([sys.executable, script, store.folder], capture_output=True, text=True, check=True).stdout
+    assert f"40 runs, {len(kept)} of them stored, {40 - len(kept)} to train" in again
+    after = {key: (path / "meta.json").stat().st_mtime_ns for key, path in finished(store.folder).items()}
+    assert len(after) == 40 and kept.items() <= after.items()
