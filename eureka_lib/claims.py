@@ -14,7 +14,12 @@ import pandas as pd
 
 from eureka_lib import paths
 from eureka_lib.analysis.eureka import (
-    eureka_moment, jump_duration, log_rank, median_step, plateau_fraction, wilson_interval,
+    eureka_moment,
+    jump_duration,
+    log_rank,
+    median_step,
+    plateau_fraction,
+    wilson_interval,
 )  # fmt: skip
 from eureka_lib.runs import Run
 

@@ -47,6 +47,16 @@ def use_style() -> None:
     })  # fmt: skip
 
 
+def colour_of(method: str) -> str:
+    """The method's colour; light blue for one that the library does not know, a reader's own attention."""
+    return COLOURS.get(method, "#56B4E9")
+
+
+def label_of(method: str) -> str:
+    """The method's name in legends and titles."""
+    return LABELS.get(method, f"ViT, {method}")
+
+
 def method_of(run: Run) -> str:
     """The method that a run stands for: its attention's name, or the model's where there is no attention."""
     return run.config["model"].get("attention", run.config["model"]["name"])
@@ -146,17 +156,19 @@ def _distinct(values) -> list:
 
 def plot_batch(batch: Batch, n: int = 6) -> Figure:
     """The first ``n`` samples as pictures: which target counts (framed), and the label."""
-    figure, axes = plt.subplots(1, n, figsize=(PLOT_WIDTH, PLOT_WIDTH / n + 0.55))
+    figure, axes = plt.subplots(1, n, figsize=(PLOT_WIDTH, PLOT_WIDTH / n + 0.45))
     cell = batch.images.shape[-1] // 2
     low, high = batch.images[:n].min(), batch.images[:n].max()
     for i, axis in enumerate(axes):
         axis.imshow(((batch.images[i] - low) / (high - low)).permute(1, 2, 0))
         row, column = divmod(int(batch.target[i]), 2)
-        frame = plt.Rectangle((column * cell - 0.5, row * cell - 0.5), cell, cell, fill=False, ec="#F0E442", lw=2.5)
+        frame = plt.Rectangle((column * cell - 0.5, row * cell - 0.5), cell, cell, fill=False, ec="#F0E442", lw=2.5,
+                              clip_on=False)  # fmt: skip
         axis.add_patch(frame)
         same = "same" if batch.target[i] == TOP_RIGHT else "different"
         axis.set_title(f"{same} \N{RIGHTWARDS ARROW}\nlabel {batch.labels[i]}", fontsize=9, loc="center")
         axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
     return figure
 
 
@@ -166,17 +178,17 @@ def batch_table(batch: Batch) -> pd.DataFrame:
     return table.assign(target=[CELL_NAMES[i] for i in batch.target.tolist()], label=batch.labels.tolist())
 
 
-def panels(n: int, height: float = 3.0) -> tuple[Figure, list[Axes]]:
+def panels(n: int, height: float = 3.0, share_y: bool = False) -> tuple[Figure, list[Axes]]:
     """A figure of text width with ``n`` panels side by side, ``height`` inches high."""
-    figure, axes = plt.subplots(1, n, figsize=(PLOT_WIDTH, height), squeeze=False)
+    figure, axes = plt.subplots(1, n, figsize=(PLOT_WIDTH, height), squeeze=False, sharey=share_y)
     return figure, list(axes[0])
 
 
-def derived_line(axis: Axes, value: float, text: str) -> None:
+def derived_line(axis: Axes, value: float, text: str, decimals: int = 2) -> None:
     """A dashed line at a derived ``value``, named at its right end, outside the axes."""
     axis.axhline(value, color=DERIVED, ls="--", lw=1, zorder=1)
-    axis.annotate(f"{text}\n{value:.3g}", (1.01, value), xycoords=("axes fraction", "data"), va="center", fontsize=8,
-                  color=DERIVED)  # fmt: skip
+    label, place = f"{text}\n{value:.{decimals}f}", ("axes fraction", "data")
+    axis.annotate(label, (1.01, value), xycoords=place, va="center", fontsize=8, color=DERIVED)
 
 
 def plot_seeds(axis: Axes, runs: Sequence[Run], column: str, ls: str = "-", mark_moments: bool = True) -> None:
@@ -184,12 +196,12 @@ def plot_seeds(axis: Axes, runs: Sequence[Run], column: str, ls: str = "-", mark
     seen = set()
     for run in runs:
         method, history, moment = method_of(run), run.history, moment_of(run)
-        label = None if method in seen else LABELS[method]
+        label = None if method in seen else label_of(method)
         seen.add(method)
-        axis.plot(history["step"], history[column], color=COLOURS[method], ls=ls, lw=1.1, alpha=0.75, label=label)
+        axis.plot(history["step"], history[column], color=colour_of(method), ls=ls, lw=1.1, alpha=0.75, label=label)
         if mark_moments and moment.happened:
             at = history.loc[history["step"] == moment.step, column]
-            axis.plot(moment.step, at, "*", color=COLOURS[method], ms=9, mec="white", mew=0.6, zorder=5)
+            axis.plot(moment.step, at, "*", color=colour_of(method), ms=9, mec="white", mew=0.6, zorder=5)
     axis.set_xlabel("training step")
 
 
@@ -197,9 +209,9 @@ def plot_loss(axis: Axes, runs: Sequence[Run], task: TwoStepTask, column: str = 
     """Loss curves over the derived plateau and floor; the runs share one label smoothing."""
     smoothing = runs[0].config["training"]["label_smoothing"]
     plot_seeds(axis, runs, column)
-    derived_line(axis, task.plateau_loss(smoothing), "plateau")
-    derived_line(axis, task.floor_loss(smoothing), "floor")
-    axis.set_ylabel(f"{column.split('_')[0]} loss (nats)")
+    derived_line(axis, task.plateau_loss(smoothing), "plateau", decimals=3)
+    derived_line(axis, task.floor_loss(smoothing), "floor", decimals=3)
+    axis.set_ylabel({"train_loss": "training loss (nats)", "test_loss": "test loss (nats)"}[column])
     axis.set_ylim(bottom=0.4)
 
 
@@ -222,11 +234,13 @@ def plot_survival(axis: Axes, groups: dict[str, Sequence[Run]]) -> None:
                 (1, curve.low, curve.low[-1]), (1, curve.high, curve.high[-1]))
         )  # fmt: skip
         k = sum(moment.happened for moment in moments)
-        axis.step(steps, no_em, where="post", color=COLOURS[method], label=f"{LABELS[method]}: {k} of {len(runs)} EM")
-        axis.fill_between(steps, low, high, step="post", color=COLOURS[method], alpha=0.15, lw=0)
+        axis.step(
+            steps, no_em, where="post", color=colour_of(method), label=f"{label_of(method)}: {k} of {len(runs)} EM"
+        )
+        axis.fill_between(steps, low, high, step="post", color=colour_of(method), alpha=0.15, lw=0)
         for moment in moments:
             if not moment.happened:
-                axis.plot(moment.step, curve.no_em[-1], "|", color=COLOURS[method], ms=10, mew=1.5)
+                axis.plot(moment.step, curve.no_em[-1], "|", color=colour_of(method), ms=10, mew=1.5)
     axis.set(xlabel="training step", ylabel="share of runs without an EM", ylim=(-0.03, 1.03))
     axis.legend(loc="best")
 
@@ -244,7 +258,7 @@ class LiveCurve:
         self.figure, self.axis = plt.subplots(figsize=(PLOT_WIDTH, 3))
         derived_line(self.axis, task.plateau_accuracy, "plateau")
         self.axis.set(xlim=(0, self.steps), ylim=(0, 1.02), xlabel="training step", ylabel="test accuracy")
-        (self.line,) = self.axis.plot([], [], color=COLOURS[self.method], lw=2)
+        (self.line,) = self.axis.plot([], [], color=colour_of(self.method), lw=2)
 
     def __enter__(self) -> "LiveCurve":
         self.bar.__enter__()

@@ -7,6 +7,7 @@ is lost if something else fails, or if this process is killed.
 
 import multiprocessing
 import os
+import random
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -44,6 +45,7 @@ def sweep(
     runs = {e.key: store.load(e.config()) for e in experiments}
     missing = [e for e in {e.key: e for e in experiments}.values() if runs[e.key] is None]
     print(f"{title}: {len(runs)} runs, {len(runs) - len(missing)} of them stored, {len(missing)} to train", flush=True)
+    random.Random(0).shuffle(missing)  # slow and fast ones mixed, so that the time left can be told from the steps done
     if missing:
         with tempfile.TemporaryDirectory(prefix="eureka-") as notes, _pool(executor, len(missing)) as pool:
             futures = {pool.submit(_run_and_note, e, store.folder, Path(notes) / e.key): e for e in missing}

@@ -24,7 +24,9 @@ def check_whole(name: str, value: object, minimum: int = 0) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be a whole number >= {minimum}, got {value!r} of type {type(value).__name__}")
     if value < minimum:
-        raise ValueError(f"{name} must be a whole number >= {minimum}, got {value}; the nearest valid value is {minimum}")
+        raise ValueError(
+            f"{name} must be a whole number >= {minimum}, got {value}; the nearest valid value is {minimum}"
+        )
     return int(value)
 
 

@@ -37,5 +37,7 @@ def test_ranges_name_the_nearest():
 
 
 def test_divides_names_the_divisors():
-    with pytest.raises(ValueError, match="patch 6 does not divide image size 16: allowed are 1, 2, 4, 8, 16; the nearest"):
+    with pytest.raises(
+        ValueError, match="patch 6 does not divide image size 16: allowed are 1, 2, 4, 8, 16; the nearest"
+    ):
         check_divides("patch", 6, "image size", 16)

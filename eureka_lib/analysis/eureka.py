@@ -63,9 +63,7 @@ def plateau_fraction(
     return float(np.diff(steps, prepend=0)[inside].sum() / steps[-1]) if steps[-1] else 0.0
 
 
-def jump_duration(
-    steps: Sequence[int], accuracy: Sequence[float], low: float = 0.60, high: float = 0.90
-) -> int | None:
+def jump_duration(steps: Sequence[int], accuracy: Sequence[float], low: float = 0.60, high: float = 0.90) -> int | None:
     """Steps that the jump takes: from the last evaluation at or below ``low`` to the first at or above ``high``.
 
     None if the run has no EM or never reaches ``high``. An upper bound, as coarse as the evaluations are.

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eureka_lib.analysis.eureka import (
-    Moment, eureka_moment, jump_duration, kaplan_meier, log_rank, median_step, plateau_fraction, wilson_interval,
+    Moment,
+    eureka_moment,
+    jump_duration,
+    kaplan_meier,
+    log_rank,
+    median_step,
+    plateau_fraction,
+    wilson_interval,
 )  # fmt: skip
 
 STEPS = list(range(0, 1050, 50))  # 0, 50, ..., 1000

@@ -7,7 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eureka_lib.models.attention import NORMALISERS, AttentionWeights, MultiHeadAttention, norm_softmax, norm_softmax_var
+from eureka_lib.models.attention import (
+    NORMALISERS,
+    AttentionWeights,
+    MultiHeadAttention,
+    norm_softmax,
+    norm_softmax_var,
+)
 
 
 def logits_of(seed, shape=(2, 3, 5, 7), size=4.0):

@@ -124,9 +124,7 @@ def place(origin: downloads.Origin, files: dict[str, bytes]) -> None:
         (folder / name).write_bytes(data)
 
 
-@pytest.mark.parametrize("load, origin", [
-    (downloads.load_mnist, MNIST), (downloads.load_fashion_mnist, FASHION_MNIST)
-])
+@pytest.mark.parametrize("load, origin", [(downloads.load_mnist, MNIST), (downloads.load_fashion_mnist, FASHION_MNIST)])
 def test_idx_data_sets_arrive_as_published(server, load, origin):
     origin = server.publish(origin, idx_files())
     images, labels = load("test", origin)
@@ -287,11 +285,14 @@ def test_a_malformed_cifar10_archive_is_refused(server, fault):
     assert str(paths.data_dir() / "cifar10" / TAR_FILE) in str(caught.value)
 
 
-@pytest.mark.parametrize("data, message", [
-    (tar(cifar_members())[:-3000], "damaged or truncated"),
-    (gzip.compress(bytes(range(256)) * 8), "damaged or truncated"),  # gzip, but no tar inside
-    (HTML, "found a web page"),
-])
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        (tar(cifar_members())[:-3000], "damaged or truncated"),
+        (gzip.compress(bytes(range(256)) * 8), "damaged or truncated"),  # gzip, but no tar inside
+        (HTML, "found a web page"),
+    ],
+)
 def test_a_damaged_cifar10_archive_is_named(tmp_path, data, message):
     path = tmp_path / "cifar.tar.gz"
     path.write_bytes(data)
@@ -309,12 +310,15 @@ def test_a_folder_named_like_a_batch_is_not_a_batch(tmp_path):
         downloads.read_cifar10(tmp_path / "cifar.tar.gz", "test")
 
 
-@pytest.mark.parametrize("changed, message", [
-    ({LABEL_FILE: idx(np.array([3, 1, 4, 1, 5, 10, 2], np.uint8))}, "label 10 of image 5 is not in 0..9"),
-    ({LABEL_FILE: idx(LABELS[:6])}, "expected 7 labels, one per image"),
-    ({IMAGE_FILE: idx(IMAGES[:, :27])}, r"expected images of shape \(N, 28, 28\), found \(7, 27, 28\)"),
-    ({IMAGE_FILE: idx(LABELS)}, r"expected images of shape \(N, 28, 28\), found \(7,\)"),
-])
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({LABEL_FILE: idx(np.array([3, 1, 4, 1, 5, 10, 2], np.uint8))}, "label 10 of image 5 is not in 0..9"),
+        ({LABEL_FILE: idx(LABELS[:6])}, "expected 7 labels, one per image"),
+        ({IMAGE_FILE: idx(IMAGES[:, :27])}, r"expected images of shape \(N, 28, 28\), found \(7, 27, 28\)"),
+        ({IMAGE_FILE: idx(LABELS)}, r"expected images of shape \(N, 28, 28\), found \(7,\)"),
+    ],
+)
 def test_idx_files_that_do_not_fit_together_are_refused(server, changed, message):
     files = idx_files() | {name: gzip.compress(data) for name, data in changed.items()}
     with pytest.raises(ValueError, match=message) as caught:
@@ -335,22 +339,25 @@ def test_read_idx_gives_back_what_was_written(tmp_path, shape):
 GOOD = idx(IMAGES)
 
 
-@pytest.mark.parametrize("data, message", [
-    (HTML, r"expected gzip data, found a web page \(HTML\)"),
-    (b"\n " + HTML, "found a web page"),
-    (GOOD, r"expected gzip data, found b'\\x00\\x00\\x08"),  # already decompressed
-    (b"", "expected gzip data, found nothing"),
-    (gzip.compress(GOOD)[:-30], "damaged or truncated gzip"),
-    (gzip.compress(GOOD)[:-8] + bytes(8), "damaged or truncated gzip"),  # wrong checksum inside the gzip
-    (gzip.compress(GOOD) + b"more", "damaged or truncated gzip"),
-    (gzip.compress(GOOD)[:10] + b"\xff" * 50, "damaged or truncated gzip"),  # a gzip header, then noise
-    (gzip.compress(b"\0\0\x0d" + GOOD[3:]), "not an IDX file of bytes.*found 00 00 0d 03"),  # floats
-    (gzip.compress(b"\0\1" + GOOD[2:]), "not an IDX file of bytes.*found 00 01 08 03"),
-    (gzip.compress(b"\0\0\x08"), "not an IDX file of bytes"),
-    (gzip.compress(GOOD[:15]), "truncated header: 3 dimensions need 16 bytes, found 15"),
-    (gzip.compress(GOOD[:-1]), r"truncated: shape \(7, 28, 28\) needs 5504 bytes, found 5503"),
-    (gzip.compress(GOOD + b"\0"), r"trailing bytes: shape \(7, 28, 28\) needs 5504 bytes, found 5505"),
-])
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        (HTML, r"expected gzip data, found a web page \(HTML\)"),
+        (b"\n " + HTML, "found a web page"),
+        (GOOD, r"expected gzip data, found b'\\x00\\x00\\x08"),  # already decompressed
+        (b"", "expected gzip data, found nothing"),
+        (gzip.compress(GOOD)[:-30], "damaged or truncated gzip"),
+        (gzip.compress(GOOD)[:-8] + bytes(8), "damaged or truncated gzip"),  # wrong checksum inside the gzip
+        (gzip.compress(GOOD) + b"more", "damaged or truncated gzip"),
+        (gzip.compress(GOOD)[:10] + b"\xff" * 50, "damaged or truncated gzip"),  # a gzip header, then noise
+        (gzip.compress(b"\0\0\x0d" + GOOD[3:]), "not an IDX file of bytes.*found 00 00 0d 03"),  # floats
+        (gzip.compress(b"\0\1" + GOOD[2:]), "not an IDX file of bytes.*found 00 01 08 03"),
+        (gzip.compress(b"\0\0\x08"), "not an IDX file of bytes"),
+        (gzip.compress(GOOD[:15]), "truncated header: 3 dimensions need 16 bytes, found 15"),
+        (gzip.compress(GOOD[:-1]), r"truncated: shape \(7, 28, 28\) needs 5504 bytes, found 5503"),
+        (gzip.compress(GOOD + b"\0"), r"trailing bytes: shape \(7, 28, 28\) needs 5504 bytes, found 5505"),
+    ],
+)
 def test_read_idx_names_the_file_and_what_is_wrong(tmp_path, data, message):
     path = tmp_path / "bad.gz"
     path.write_bytes(data)

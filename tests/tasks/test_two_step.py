@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from eureka_lib.tasks.images import load_images
 from eureka_lib.tasks.two_step import (
-    BOTTOM_LEFT, BOTTOM_RIGHT, TOP_LEFT, TOP_RIGHT, TwoStepConfig, TwoStepTask, assemble, one_step_shortcut, oracle,
+    BOTTOM_LEFT,
+    BOTTOM_RIGHT,
+    TOP_LEFT,
+    TOP_RIGHT,
+    TwoStepConfig,
+    TwoStepTask,
+    assemble,
+    one_step_shortcut,
+    oracle,
 )  # fmt: skip
 
 

@@ -1,0 +1,145 @@
+"""Figures: four files, the same bytes for the same runs, and a provenance that points at the runs."""
+
+import hashlib
+import json
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+import torch
+
+from eureka_lib import figures, paths, profiles
+from eureka_lib.experiment import run
+from eureka_lib.sweep import sweep
+
+SUFFIXES = ("csv", "json", "pdf", "png")
+
+
+@pytest.fixture(autouse=True)
+def figures_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("EUREKA_FIGURES", str(tmp_path / "figures"))
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    from eureka_lib.runs import RunStore
+
+    smoke = profiles.get("smoke")
+    store = RunStore(tmp_path_factory.mktemp("runs"))
+    short = {"steps": 12, "evaluate_every": 4, "test_samples": 100}
+    experiments = [smoke.vit.vary(seed=0, **short), smoke.vit.vary(seed=1, **short), smoke.resnet.vary(**short)]
+    return [run(e, store) for e in experiments]
+
+
+def draw_and_save(runs, folder_key="smoke"):
+    figures.use_style()
+    figure, (axis,) = figures.panels(1)
+    figures.plot_loss(axis, runs, profiles.get("smoke").vit.build_task())
+    return figures.save(figure, "01_loss", figures.tidy(runs), runs, folder_key, "01_the_eureka_moment")
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_four_files_with_the_same_bytes_every_time(runs):
+    png = draw_and_save(runs)
+    files = [png.with_suffix(f".{suffix}") for suffix in SUFFIXES]
+    before = [digest(path) for path in files]
+    draw_and_save(runs)
+    assert [digest(path) for path in files] == before
+
+
+def test_provenance_names_config_seeds_data_versions_and_time(runs):
+    facts = json.loads(draw_and_save(runs).with_suffix(".json").read_text())
+    vit, resnet = facts["runs"]
+    assert vit["seeds"] == [{"model_seed": 0, "data_seed": 0}, {"model_seed": 1, "data_seed": 1}]
+    assert vit["keys"] == [run.key for run in runs[:2]] and resnet["keys"] == [runs[2].key]
+    assert vit["config"]["model"]["attention"] == "softmax" and resnet["config"]["model"]["name"] == "resnet9"
+    assert len(vit["data_sha256"][0]["digits"]) == 64
+    assert vit["wall_seconds"] == pytest.approx(sum(run.meta["wall_seconds"] for run in runs[:2]), abs=0.02)
+    assert {"eureka_lib", "python", "torch"} <= set(facts["versions"]) and facts["git_commit"]
+    assert facts["command"] == "./run_all.sh --profile smoke 01_the_eureka_moment"
+
+
+def test_plotted_data_is_beside_the_figure(runs):
+    png = draw_and_save(runs)
+    facts = json.loads(png.with_suffix(".json").read_text())
+    assert digest(png.parent / facts["plotted_data"]) == facts["plotted_data_sha256"]
+    table = pd.read_csv(png.parent / facts["plotted_data"])
+    first = table[table["run"] == runs[0].key]
+    assert first["test_accuracy"].tolist() == runs[0].history["test_accuracy"].tolist()
+    assert set(table["method"]) == {"softmax", "resnet9"}
+
+
+def test_profiles_do_not_overwrite_each_other(runs):
+    assert draw_and_save(runs, "laptop").parent == paths.figures_dir("laptop")
+    assert draw_and_save(runs, "smoke").parent == paths.figures_dir("laptop") / "smoke"
+
+
+def test_a_name_without_the_notebooks_number_is_refused(runs):
+    with pytest.raises(ValueError, match="'loss' must start with its notebook's number: 01_loss would do"):
+        figures.save(plt.figure(), "loss", figures.tidy(runs), runs, "smoke", "01_the_eureka_moment")
+
+
+def test_derived_lines_are_drawn_and_named(runs):
+    figure, (axis,) = figures.panels(1)
+    task = profiles.get("smoke").vit.build_task()
+    figures.plot_loss(axis, runs, task)
+    heights = {line.get_ydata()[0] for line in axis.get_lines() if line.get_linestyle() == "--"}
+    assert heights == {task.plateau_loss(0.1), task.floor_loss(0.1)}
+    assert {"plateau\n1.025", "floor\n0.500"} <= {text.get_text() for text in axis.texts}
+
+
+def test_every_seed_is_a_line_and_every_moment_a_star(runs):
+    jumped = runs[0].history.assign(test_accuracy=[0.1, 0.9, 0.9, 0.9])
+    figure, (axis,) = figures.panels(1)
+    figures.plot_seeds(axis, [type(runs[0])(runs[0].key, runs[0].config, jumped, runs[0].meta), runs[1]], "test_loss")
+    stars = [line for line in axis.get_lines() if line.get_marker() == "*"]
+    assert len(axis.get_lines()) == 3 and [star.get_xdata()[0] for star in stars] == [4]
+
+
+def test_survival_counts_runs_and_marks_the_censored(runs):
+    figure, (axis,) = figures.panels(1)
+    figures.plot_survival(axis, {"softmax": runs[:2], "resnet9": runs[2:]})
+    labels = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert labels == ["ViT, softmax: 0 of 2 EM", "ResNet9: 0 of 1 EM"]
+    assert sum(line.get_marker() == "|" for line in axis.get_lines()) == 3
+
+
+def test_run_table_and_sentence(runs):
+    table = figures.run_table(runs)
+    assert table["seed"].tolist() == [0, 1, 0] and not table["EM"].any()
+    assert (table["EM or censored at step"] == 12).all()
+    assert "no Eureka-moment by step 12" in figures.describe_run(runs[0])
+
+
+def test_pictures_of_a_batch():
+    task = profiles.get("smoke").vit.build_task()
+    batch = task.sample(torch.Generator().manual_seed(0), 6)
+    figure = figures.plot_batch(batch, 4)
+    assert len(figure.axes) == 4
+    table = figures.batch_table(batch)
+    for i in range(6):
+        assert table.loc[i, table.loc[i, "target"]] == table.loc[i, "label"]
+
+
+def test_live_curve_follows_a_run_and_changes_nothing(runs, store, capsys):
+    experiment = profiles.get("smoke").vit.vary(steps=12, evaluate_every=4, test_samples=100)
+    with figures.LiveCurve(experiment, experiment.build_task()) as live:
+        watched = run(experiment, store, on_evaluation=live)
+    assert live.line.get_xdata().tolist() == [0, 4, 8, 12]
+    pd.testing.assert_frame_equal(watched.history, runs[0].history, check_exact=True)
+    assert "training: 100%" in capsys.readouterr().out
+
+
+def test_sweep_on_stored_runs_draws_the_same_data(runs, tmp_path):
+    """A figure from loaded runs has the data of a figure from the runs just trained."""
+    from eureka_lib.runs import RunStore
+
+    store = RunStore(tmp_path / "again")
+    experiment = profiles.get("smoke").vit.vary(steps=12, evaluate_every=4, test_samples=100)
+    cold, warm = sweep([experiment], store=store), sweep([experiment], store=store)
+    assert figures.tidy(cold).to_csv() == figures.tidy(warm).to_csv() == figures.tidy(runs[:1]).to_csv()

@@ -1,0 +1,40 @@
+"""Profiles by name, from the environment, and their seeds."""
+
+import pytest
+
+from eureka_lib import profiles
+
+
+def test_auto_takes_the_environment(monkeypatch):
+    monkeypatch.setenv("EUREKA_PROFILE", "paper")
+    assert profiles.get().name == "paper"
+    monkeypatch.delenv("EUREKA_PROFILE")
+    assert profiles.get("auto").name == "laptop"
+    assert profiles.get("smoke").name == "smoke"
+
+
+def test_unknown_profiles_are_named(monkeypatch):
+    with pytest.raises(
+        ValueError, match="unknown profile 'labtop': allowed are laptop, paper, smoke; did you mean 'laptop'"
+    ):
+        profiles.get("labtop")
+    monkeypatch.setenv("EUREKA_PROFILE", "papr")
+    with pytest.raises(ValueError, match="unknown profile 'papr'.*did you mean 'paper'"):
+        profiles.get("auto")
+
+
+@pytest.mark.parametrize("name", profiles.PROFILES)
+def test_every_profile_builds_its_models_on_matching_sizes(name):
+    profile = profiles.get(name)
+    for experiment in (profile.vit, profile.resnet):
+        embedded = experiment.vary(indicator_source="digits", target_source="digits")
+        embedded.build_model(embedded.build_task())
+    assert profile.vit.task == profile.resnet.task
+
+
+def test_reported_seeds_count_from_zero():
+    vit = profiles.get("smoke").vit
+    assert [e.model_seed for e in profiles.seeded(vit, 0, 3)] == [0, 1, 2]
+    assert [e.data_seed for e in profiles.seeded(vit, 2, 3)] == [0, 1]
+    with pytest.raises(ValueError, match="number of seeds must be a whole number >= 0, got -1"):
+        profiles.seeded(vit, -1, 3)
