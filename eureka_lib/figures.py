@@ -160,7 +160,7 @@ def plot_batch(batch: Batch, n: int = 6) -> Figure:
     cell = batch.images.shape[-1] // 2
     low, high = batch.images[:n].min(), batch.images[:n].max()
     for i, axis in enumerate(axes):
-        axis.imshow(((batch.images[i] - low) / (high - low)).permute(1, 2, 0))
+        axis.imshow(((batch.images[i] - low) / (high - low)).permute(1, 2, 0).numpy())
         row, column = divmod(int(batch.target[i]), 2)
         frame = plt.Rectangle((column * cell - 0.5, row * cell - 0.5), cell, cell, fill=False, ec="#F0E442", lw=2.5,
                               clip_on=False)  # fmt: skip
