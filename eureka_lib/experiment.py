@@ -15,18 +15,20 @@ import torch
 from torch import Tensor, nn
 
 from eureka_lib import provenance
+from eureka_lib.analysis.record import normalised_entropy, record
 from eureka_lib.models.resnet import ResNet9, ResNetConfig
 from eureka_lib.models.vit import ViT, ViTConfig
 from eureka_lib.runs import Run, RunStore, key_of
 from eureka_lib.tasks import images
-from eureka_lib.tasks.two_step import Batch, TwoStepConfig, TwoStepTask
+from eureka_lib.tasks.two_step import Batch, IndicatorsOnlyTask, TargetsOnlyTask, TwoStepConfig, TwoStepTask
+from eureka_lib.training.gradients import GRADIENT_SCALINGS
 from eureka_lib.training.loop import train
 from eureka_lib.training.optimizer import adamw
 from eureka_lib.training.precision import PRECISIONS, with_precision
-from eureka_lib.training.schedules import LEARNING_RATE_SCHEDULES
+from eureka_lib.training.schedules import LEARNING_RATE_SCHEDULES, SCALE_SCHEDULES, heat
 from eureka_lib.validation import check_choice, check_real, check_whole
 
-TASKS = {"two_step": (TwoStepConfig, TwoStepTask)}
+TASKS = {"two_step": TwoStepTask, "targets_only": TargetsOnlyTask, "indicators_only": IndicatorsOnlyTask}
 MODELS = {
     "vit": (ViTConfig, lambda config, task: ViT(config, task.image_size, task.n_classes)),
     "resnet9": (ResNetConfig, lambda config, task: ResNet9(config, task.n_classes)),
@@ -62,12 +64,31 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class FixConfig:
+    """What is done to the attention during training; the defaults do nothing.
+
+    Heat Treatment is ``scale_schedule="half_cosine"`` with ``scale_start=24``: from s = 3 to 0.125 in the paper.
+    A "constant" schedule with another start is a fixed temperature.
+    """
+
+    scale_schedule: str = "constant"  # shape of the scale over training, a name in SCALE_SCHEDULES
+    scale_start: float = 1.0  # the attention's scale at the first step, in multiples of the model's
+    gradient_scaling: str = "none"  # or a name in GRADIENT_SCALINGS
+
+    def __post_init__(self):
+        check_choice("scale_schedule", self.scale_schedule, SCALE_SCHEDULES)
+        check_real("scale_start", self.scale_start, 1e-6)
+        check_choice("gradient_scaling", self.gradient_scaling, ["none", *GRADIENT_SCALINGS])
+
+
+@dataclass(frozen=True)
 class Experiment:
     """Everything that decides a run's result. ``vary`` gives a changed copy; nothing is changed in place."""
 
     task: TwoStepConfig = field(default_factory=TwoStepConfig)
     model: ViTConfig | ResNetConfig = field(default_factory=ViTConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    fix: FixConfig = field(default_factory=FixConfig)
     model_seed: int = 0  # initial weights, stochastic depth
     data_seed: int = 0  # training samples and their order
 
@@ -76,21 +97,27 @@ class Experiment:
         check_choice("model", self.model.name, MODELS)
         check_whole("model_seed", self.model_seed)
         check_whole("data_seed", self.data_seed)
+        if self.fix != FixConfig() and not isinstance(self.model, ViTConfig):
+            raise ValueError(
+                f"{self.fix} treats attention, of which {self.model.name} has none; allowed is FixConfig()"
+            )
 
     def vary(self, **changes) -> "Experiment":
         """A copy with the named fields changed, wherever they live: ``vary(attention="norm_softmax", steps=100)``.
 
-        ``seed`` sets model and data seed at once. Raises ValueError for a name that no part has, with the nearest one
-        that exists, and whatever the changed part raises for a bad value.
+        ``seed`` sets model and data seed at once, ``task`` the task's name. Raises ValueError for a name that no part
+        has, with the nearest one that exists, and whatever the changed part raises for a bad value.
         """
         if "seed" in changes:
             seed = check_whole("seed", changes.pop("seed"))
             changes = {"model_seed": seed, "data_seed": seed, **changes}
-        parts = {name: getattr(self, name) for name in ("task", "model", "training")}
+        parts = {name: getattr(self, name) for name in ("task", "model", "training", "fix")}
+        if "task" in changes:
+            parts["task"] = replace(self.task, name=check_choice("task", changes.pop("task"), TASKS))
         owners = {f.name: part for part, value in parts.items() for f in fields(value) if f.name != "name"}
         own = {"model_seed", "data_seed"}
         for name in changes:
-            check_choice("setting", name, [*owners, *own, "seed"])
+            check_choice("setting", name, [*owners, *own, "seed", "task"])
         top = {name: value for name, value in changes.items() if name in own}
         for part, value in parts.items():
             mine = {name: new for name, new in changes.items() if owners.get(name) == part}
@@ -112,7 +139,7 @@ class Experiment:
 
     def build_task(self, device: torch.device | str = "cpu") -> TwoStepTask:
         """The task, with its images on ``device``."""
-        return TASKS[self.task.name][1](self.task, device)
+        return TASKS[self.task.name](self.task, device)
 
     def build_model(self, task: TwoStepTask) -> nn.Module:
         """The model, initialised from ``model_seed`` (it seeds torch's global generator)."""
@@ -164,6 +191,8 @@ def _train(experiment: Experiment, on_evaluation: OnEvaluation) -> tuple[pd.Data
         model = experiment.build_model(task).to(where)
         data = torch.Generator(where).manual_seed(experiment.data_seed)
         loss = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
+        attention = Attention(model, experiment)
+        test_batches = _test_batches(task, settings.test_samples, where)
         outcome = train(
             model=with_precision(model, settings.precision),
             batches=((batch.images, batch.labels) for batch in task.stream(data, settings.batch_size)),
@@ -171,8 +200,12 @@ def _train(experiment: Experiment, on_evaluation: OnEvaluation) -> tuple[pd.Data
             optimizer=adamw(model, settings.learning_rate, settings.weight_decay),
             learning_rate=learning_rate_of(settings),
             steps=settings.steps,
-            evaluate=partial(_evaluate, batches=_test_batches(task, settings.test_samples, where), loss=loss),
+            evaluate=lambda model: (
+                _evaluate(model, test_batches, loss) | attention.measure(test_batches[0].images[:200])
+            ),
             evaluate_every=settings.evaluate_every,
+            before_step=attention.set_scale,
+            before_update=attention.before_update,
             on_evaluation=on_evaluation,
         )
     meta = {
@@ -185,6 +218,46 @@ def _train(experiment: Experiment, on_evaluation: OnEvaluation) -> tuple[pd.Data
         "data_sha256": {source: images.checksum(source) for source in experiment.sources()},
     }
     return outcome.history, meta
+
+
+class Attention:
+    """The attention of a model in training: applies the experiment's fix to it, and measures it at evaluations.
+
+    Without attention (ResNet9) there is nothing to do or to measure.
+    """
+
+    def __init__(self, model: nn.Module, experiment: Experiment):
+        self.model, self.fix, self.settings = model, experiment.fix, experiment.training
+        self.layers = model.attention_layers() if isinstance(model, ViT) else []
+        self.base_scales = [layer.weights.scale.clone() for layer in self.layers]
+        self.gradient_sizes: dict[str, Tensor] = {}
+        self.set_scale(0)
+
+    def set_scale(self, step: int) -> None:
+        """Before a step: the scale that the schedule asks for (Heat Treatment)."""
+        factor = heat(step, self.settings.steps, self.fix.scale_start, self.fix.scale_schedule)
+        for layer, base in zip(self.layers, self.base_scales, strict=True):
+            torch.mul(base, factor, out=layer.weights.scale)
+
+    def before_update(self, step: int) -> None:
+        """Between backward and update: note the gradients' sizes before an evaluation, and scale them if asked to."""
+        gradients = [layer.split_qkv(layer.qkv.weight.grad) for layer in self.layers]
+        if gradients and (step + 1) % self.settings.evaluate_every == 0:
+            sizes = torch.stack([gradient.abs().mean(dim=(1, 2, 3)) for gradient in gradients]).mean(dim=0)
+            self.gradient_sizes = dict(zip(("gradient_q", "gradient_k", "gradient_v"), sizes, strict=True))
+        if self.fix.gradient_scaling != "none":
+            for gradient in gradients:
+                gradient.copy_(GRADIENT_SCALINGS[self.fix.gradient_scaling](gradient))
+
+    def measure(self, images: Tensor) -> dict[str, float]:
+        """Mean normalised entropy over all rows, heads and layers, and the latest mean absolute gradients."""
+        if not self.layers:
+            return {}
+        with record({str(i): layer.weights for i, layer in enumerate(self.layers)}) as trace:
+            self.model(images)
+        entropy = torch.stack([normalised_entropy(weights).mean() for weights in trace.values()]).mean()
+        sizes = {name: float(size) for name, size in self.gradient_sizes.items()}
+        return {"attention_entropy": float(entropy)} | sizes
 
 
 def learning_rate_of(settings: TrainingConfig) -> Callable[[int], float]:

@@ -58,8 +58,13 @@ def label_of(method: str) -> str:
 
 
 def method_of(run: Run) -> str:
-    """The method that a run stands for: its attention's name, or the model's where there is no attention."""
-    return run.config["model"].get("attention", run.config["model"]["name"])
+    """The method that a run stands for: the model's name where there is no attention, the fix, or the attention."""
+    fix, model = run.config["fix"], run.config["model"]
+    if fix["gradient_scaling"] != "none":
+        return fix["gradient_scaling"]
+    if fix["scale_schedule"] != "constant":
+        return "heat_treatment"
+    return model.get("attention", model["name"])
 
 
 def moment_of(run: Run) -> Moment:

@@ -82,3 +82,7 @@ class MultiHeadAttention(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, D)
         weights = self.weights(q @ k.transpose(-2, -1))  # (B, H, T, T)
         return self.out((weights @ v).transpose(1, 2).reshape(batch, tokens, width))
+
+    def split_qkv(self, rows: Tensor) -> Tensor:
+        """A tensor laid out as the qkv weight, (3C, C), viewed as (3, H, D, C): W_Q, W_K, W_V, head by head."""
+        return rows.view(3, self.heads, -1, rows.shape[-1])

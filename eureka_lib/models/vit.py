@@ -14,7 +14,6 @@ from eureka_lib.models.attention import NORMALISERS, MultiHeadAttention
 from eureka_lib.validation import check_choice, check_divides, check_real, check_whole
 
 NORM_EPS = 1e-6
-WEIGHT_STD = 0.02
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,7 @@ class ViTConfig:
     attention: str = "softmax"  # a name in NORMALISERS
     scale: float | None = None  # multiplies q·k; None is 1/sqrt(d_head)
     stochastic_depth: float = 0.1  # drop probability of the last block; rises linearly from 0 at the first
+    weight_std: float = 0.02  # standard deviation of the initial weights of attention, MLP, head and of CLS
     position_std: float = 0.02  # standard deviation of the initial position embedding
 
     def __post_init__(self):
@@ -39,6 +39,7 @@ class ViTConfig:
         check_real("mlp_ratio", self.mlp_ratio, 1 / self.width)
         check_choice("attention", self.attention, NORMALISERS)
         check_real("stochastic_depth", self.stochastic_depth, 0, 0.999)
+        check_real("weight_std", self.weight_std, 0)
         check_real("position_std", self.position_std, 0)
         if self.scale is not None:
             check_real("scale", self.scale, 1e-6)
@@ -91,16 +92,20 @@ class ViT(nn.Module):
         self.blocks = nn.ModuleList(Block(config, drop) for drop in drops)
         self.norm = nn.LayerNorm(config.width, eps=NORM_EPS)
         self.head = nn.Linear(config.width, n_classes)
-        self._initialise(config.position_std)
+        self._initialise(config)
 
-    def _initialise(self, position_std: float) -> None:
+    def _initialise(self, config: ViTConfig) -> None:
         for module in [*self.blocks.modules(), self.head]:
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=WEIGHT_STD)
+                nn.init.trunc_normal_(module.weight, std=config.weight_std)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        nn.init.trunc_normal_(self.cls, std=WEIGHT_STD)
-        nn.init.trunc_normal_(self.position, std=position_std, a=-2 * position_std, b=2 * position_std)
+        nn.init.trunc_normal_(self.cls, std=config.weight_std)
+        nn.init.trunc_normal_(self.position, std=config.position_std)
+
+    def attention_layers(self) -> list[MultiHeadAttention]:
+        """The attention of each block, first to last, for whoever schedules or watches it."""
+        return [block.attention for block in self.blocks]
 
     def no_weight_decay(self) -> set[str]:
         """Names of the parameters that are never decayed, besides biases and norms."""

@@ -40,6 +40,12 @@ def plateau_accuracy(n_classes: int, p_first: float = 0.5) -> float:
     return 1 / n_classes + (1 - 1 / n_classes) * max(p_first, 1 - p_first)
 
 
+def binary_entropy(p: float) -> float:
+    """Entropy in nats of a coin that shows heads with probability ``p``."""
+    check_real("p", p, 0, 1)
+    return float(entr(p) + entr(1 - p))
+
+
 def _smoothed(weights: list[float], n_classes: int, label_smoothing: float) -> np.ndarray:
     target = np.full(n_classes, label_smoothing / n_classes)
     target[: len(weights)] += (1 - label_smoothing) * np.array(weights)

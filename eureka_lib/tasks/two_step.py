@@ -68,10 +68,14 @@ class TwoStepTask:
             indicators = load_images(config.indicator_source, split, config.cell)
             self._indicators[split] = indicators.of_classes(*INDICATOR_CLASSES).to(device)
             self._targets[split] = load_images(config.target_source, split, config.cell).to(device)
-        self.n_classes = self._targets["train"].n_classes
+        self.n_classes = self._n_classes()
         self.image_size = 2 * config.cell
         self.p_top_right = config.top_right_probability + (1 - config.top_right_probability) / 2
-        self.plateau_accuracy = theory.plateau_accuracy(self.n_classes, self.p_top_right)
+
+    @property
+    def plateau_accuracy(self) -> float:
+        """Derived accuracy of classifying the targets and ignoring the indicators."""
+        return theory.plateau_accuracy(self.n_classes, self.p_top_right)
 
     def plateau_loss(self, label_smoothing: float) -> float:
         """Derived loss (nats) of classifying the targets and ignoring the indicators."""
@@ -99,14 +103,23 @@ class TwoStepTask:
             [indicators.labels[first], targets.labels[top_right], targets.labels[bottom_left],
              indicators.labels[second]], dim=1
         )  # fmt: skip
-        target = select_target(cells)
+        target = self._target(cells)
         grey = torch.stack(
             [indicators.images[first], targets.images[top_right], targets.images[bottom_left],
              indicators.images[second]], dim=1
         )  # fmt: skip
         images = assemble(grey, self._colours(generator, n))
         images = (images - self.config.pixel_mean) / self.config.pixel_std
-        return Batch(images, cells.gather(1, target[:, None])[:, 0], cells, target)
+        return Batch(images, self._labels(cells, target), cells, target)
+
+    def _n_classes(self) -> int:
+        return self._targets["train"].n_classes
+
+    def _target(self, cells: Tensor) -> Tensor:
+        return select_target(cells)
+
+    def _labels(self, cells: Tensor, target: Tensor) -> Tensor:
+        return cells.gather(1, target[:, None])[:, 0]
 
     def stream(self, generator: torch.Generator, batch_size: int) -> Iterator[Batch]:
         """Training batches without end; in an epoch each training image is the top-right target once.
@@ -144,6 +157,45 @@ class TwoStepTask:
         choice = torch.full((n, 4), 2, device=device)
         choice[:, [TOP_LEFT, BOTTOM_RIGHT]] = torch.randint(2, (n, 2), generator=generator, device=device)
         return palette[choice] + self.config.colour_noise * torch.randn(n, 4, 3, generator=generator, device=device)
+
+
+class TargetsOnlyTask(TwoStepTask):
+    """A control of one step: the same images, but the label is always the top-right target's class.
+
+    There is nothing to compare, so the plateau and the floor are one and the same, and accuracy has no plateau.
+    """
+
+    @property
+    def plateau_accuracy(self) -> float:
+        """1: classifying the target solves the task."""
+        return 1.0
+
+    def plateau_loss(self, label_smoothing: float) -> float:
+        """The floor: classifying the target solves the task."""
+        return self.floor_loss(label_smoothing)
+
+    def _target(self, cells: Tensor) -> Tensor:
+        return torch.full_like(cells[:, 0], TOP_RIGHT)
+
+
+class IndicatorsOnlyTask(TwoStepTask):
+    """A control of one step: the same images, but the label is whether the indicators match (1) or not (0)."""
+
+    @property
+    def plateau_accuracy(self) -> float:
+        """That of the likelier answer, since the targets tell nothing."""
+        return max(self.p_top_right, 1 - self.p_top_right)
+
+    def plateau_loss(self, label_smoothing: float) -> float:
+        """Entropy of the smoothed answer: log 2 if both answers are equally likely."""
+        p = (1 - label_smoothing) * self.p_top_right + label_smoothing / 2
+        return theory.binary_entropy(p)
+
+    def _n_classes(self) -> int:
+        return 2
+
+    def _labels(self, cells: Tensor, target: Tensor) -> Tensor:
+        return (target == TOP_RIGHT).long()
 
 
 def select_target(cells: Tensor) -> Tensor:

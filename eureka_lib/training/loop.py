@@ -34,13 +34,16 @@ def train(
     evaluate: Callable[[nn.Module], dict[str, float]],
     evaluate_every: int,
     before_step: Callable[[int], None] = lambda step: None,
+    before_update: Callable[[int], None] = lambda step: None,
     on_evaluation: Callable[[pd.DataFrame], None] = lambda history: None,
 ) -> Outcome:
     """Train ``model`` in place for ``steps`` updates.
 
     ``batches`` yields (inputs, labels); ``loss(model(inputs), labels)`` is minimised at ``learning_rate(step)``.
     ``evaluate(model)`` runs in evaluation mode without gradients, before the first step, every ``evaluate_every`` steps
-    and after the last. A loss that is not finite ends the training with status "diverged" and the history so far.
+    and after the last. ``before_step`` is called before a step's forward pass, ``before_update`` between its backward
+    pass and the update, when gradients are there to be seen or rescaled. A loss that is not finite ends the training
+    with status "diverged" and the history so far.
     """
     rows, losses = [], []
 
@@ -62,6 +65,7 @@ def train(
         value = loss(model(inputs), labels)
         optimizer.zero_grad()
         value.backward()
+        before_update(step)
         optimizer.step()
         losses.append(value.detach())
         if (step + 1) % evaluate_every == 0 or step + 1 == steps:
