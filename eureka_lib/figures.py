@@ -30,9 +30,20 @@ COLOURS = {
     "norm_softmax": "#009E73",
     "norm_softmax_var": "#CC79A7",
     "heat_treatment": "#E69F00",
+    "to_block_mean": "#7F7F7F",
+    "to_value_mean": "#4D4D4D",
+    "to_value_mean_per_head": "#A6761D",
 }
-LABELS = {"softmax": "ViT, softmax", "resnet9": "ResNet9", "norm_softmax": "ViT, NormSoftmax",
-          "norm_softmax_var": "ViT, NormSoftmax (variance)", "heat_treatment": "ViT, Heat Treatment"}  # fmt: skip
+LABELS = {
+    "softmax": "ViT, softmax",
+    "resnet9": "ResNet9",
+    "norm_softmax": "ViT, NormSoftmax",
+    "norm_softmax_var": "ViT, NormSoftmax (variance)",
+    "heat_treatment": "ViT, Heat Treatment",
+    "to_block_mean": "ViT, gradients to block mean",
+    "to_value_mean": "ViT, gradients to value mean",
+    "to_value_mean_per_head": "ViT, gradients to value mean per head",
+}
 DERIVED = "#555555"  # the plateau and floor lines
 PLOT_WIDTH = 7.0  # inches: a text width; half of it still reads in a two-column paper
 

@@ -10,11 +10,13 @@ import os
 import random
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from itertools import islice
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -53,6 +55,12 @@ def sweep(
         runs |= {e.key: future.result() for future, e in futures.items() if not future.exception()}
         _raise_failures(futures)
     return [runs[e.key] for e in experiments]
+
+
+def sweep_groups(groups: Mapping[Any, Sequence[Experiment]], **options) -> dict[Any, list[Run]]:
+    """One sweep over all groups of experiments; the runs come back under their groups' names. Options as in sweep."""
+    runs = iter(sweep([e for experiments in groups.values() for e in experiments], **options))
+    return {name: list(islice(runs, len(experiments))) for name, experiments in groups.items()}
 
 
 def _run_and_note(experiment: Experiment, store_folder: Path, note: Path) -> Run:

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from eureka_lib import claims, paths
+from eureka_lib import claims, paths, rules
 from eureka_lib.runs import Run
 
 STEPS = list(range(0, 2050, 50))
@@ -19,7 +19,7 @@ def planted(jump_at, budget=2000):
 
 
 def c1(*jumps):
-    return claims.plateau_then_jump([planted(jump) for jump in jumps], "smoke", "figure")
+    return rules.plateau_then_jump([planted(jump) for jump in jumps], "smoke", "figure")
 
 
 def test_c1_reproduced_needs_plateaus_and_a_jump():
@@ -38,7 +38,7 @@ def test_c1_reports_its_numbers():
 
 
 def c2(resnet_jumps, vit_jumps):
-    return claims.no_plateau_without_attention(
+    return rules.no_plateau_without_attention(
         [planted(jump, budget=1000) for jump in resnet_jumps], [planted(jump) for jump in vit_jumps], "smoke", "figure"
     )
 

@@ -1,0 +1,81 @@
+"""One method against another, run by run: ratios and differences with 95 % intervals, from SciPy.
+
+All runs of a comparison share one budget, so a run without an Eureka-moment is censored there and nowhere else. The
+*restricted* EM time, min(EM step, budget), is then known of every run, and its mean is the area under the Kaplan-Meier
+curve: no run is left out, and none is invented.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+from scipy.stats.contingency import odds_ratio as odds_ratio_of
+
+from eureka_lib.analysis.eureka import Moment
+
+RESAMPLES = 9999
+BOOTSTRAP_SEED = 0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval; infinite or not-a-number ends where the data do not bound it."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """(low, high)."""
+        return self.low, self.high
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def restricted_times(moments: Sequence[Moment]) -> np.ndarray:
+    """min(EM step, budget) of each run, in steps."""
+    return np.array([moment.step for moment in moments], dtype=float)
+
+
+def time_ratio(moments: Sequence[Moment], baseline: Sequence[Moment]) -> Estimate:
+    """Mean restricted EM time over the baseline's, with a bootstrap interval over runs; below 1 is faster."""
+    return _bootstrap(
+        restricted_times(moments), restricted_times(baseline), lambda a, b, axis: a.mean(axis) / b.mean(axis)
+    )
+
+
+def odds_ratio(moments: Sequence[Moment], baseline: Sequence[Moment]) -> Estimate:
+    """Odds of an EM in the budget over the baseline's (SciPy, conditional, exact interval); above 1 is more EMs.
+
+    Infinite or 0 where a group has EMs in all or none of its runs; not a number if both groups have, or lack, them all.
+    """
+    counts = [[sum(m.happened == wanted for m in group) for wanted in (True, False)] for group in (moments, baseline)]
+    found = odds_ratio_of(counts, kind="conditional")
+    interval = found.confidence_interval(0.95)
+    return Estimate(float(found.statistic), float(interval.low), float(interval.high))
+
+
+def mean_difference(values: Sequence[float], baseline: Sequence[float]) -> Estimate:
+    """Difference of means, with a bootstrap interval over runs; above 0 is more."""
+    return _bootstrap(np.asarray(values), np.asarray(baseline), lambda a, b, axis: a.mean(axis) - b.mean(axis))
+
+
+def first_step_at(steps: Sequence[int], accuracy: Sequence[float], level: float) -> Moment:
+    """First evaluation at which the accuracy is at least ``level``, or censored at the last step."""
+    reached = np.flatnonzero(np.asarray(accuracy) >= level)
+    return Moment(int(np.asarray(steps)[reached[0] if len(reached) else -1]), bool(len(reached)))
+
+
+def _bootstrap(values: np.ndarray, baseline: np.ndarray, statistic) -> Estimate:
+    """Percentile bootstrap of a statistic of two independent samples, with a fixed seed: same runs, same interval."""
+    value = float(statistic(values, baseline, -1))
+    if np.ptp(values) == 0 and np.ptp(baseline) == 0:
+        return Estimate(value, value, value)
+    found = stats.bootstrap(
+        (values, baseline), statistic, n_resamples=RESAMPLES, method="percentile", vectorized=True,
+        rng=np.random.default_rng(BOOTSTRAP_SEED),
+    )  # fmt: skip
+    return Estimate(value, float(found.confidence_interval.low), float(found.confidence_interval.high))

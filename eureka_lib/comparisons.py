@@ -1,0 +1,155 @@
+"""Many runs side by side: tables and pictures that compare methods, temperatures and hyper-parameters.
+
+Everything here takes groups of runs by name, ``{"softmax": [run, ...], ...}``, each with its own seeds, and shows every
+run: a censored one as a hollow mark at the end of its budget, never left out.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from eureka_lib import figures
+from eureka_lib.analysis import compare
+from eureka_lib.analysis.eureka import log_rank, median_step, wilson_interval
+from eureka_lib.runs import Run
+from eureka_lib.tasks.two_step import TwoStepTask
+
+Groups = Mapping[str, Sequence[Run]]
+
+
+def method_table(groups: Groups, baseline: str = "softmax") -> pd.DataFrame:
+    """One row per method: EMs k of n with Wilson interval, EM times, final accuracy, each against ``baseline``.
+
+    Times are restricted to the budget; ratios and differences come with 95 % intervals.
+    """
+    others = [figures.moment_of(run) for run in groups[baseline]]
+    final_others = _final(groups[baseline])
+    rows = {}
+    for name, runs in groups.items():
+        moments = [figures.moment_of(run) for run in runs]
+        k, median = sum(moment.happened for moment in moments), median_step(moments)
+        low, high = wilson_interval(k, len(runs))
+        rows[name] = {
+            "EMs": f"{k} of {len(runs)}",
+            "EM rate, 95 % interval": f"{low:.2f} to {high:.2f}",
+            "median EM step": "not reached" if median is None else f"{median:.0f}",
+            "mean restricted EM time": f"{compare.restricted_times(moments).mean():.0f}",
+            "final accuracy": f"{np.mean(_final(runs)):.3f}",
+        }
+        if name != baseline:
+            rows[name] |= {
+                f"time / {baseline}'s": str(compare.time_ratio(moments, others)),
+                "log-rank p": f"{log_rank(moments, others):.2g}",
+                f"accuracy - {baseline}'s": str(compare.mean_difference(_final(runs), final_others)),
+            }
+    return pd.DataFrame.from_dict(rows, orient="index").fillna("").rename_axis("method")
+
+
+def plot_methods(groups: Groups, task: TwoStepTask, columns: int = 2) -> Figure:
+    """Test accuracy of every run, one panel per method, plateau and chance drawn."""
+    rows = -(-len(groups) // columns)
+    figure, axes = figures.plt.subplots(
+        rows, columns, figsize=(figures.PLOT_WIDTH, 2.2 * rows), sharex=True, sharey=True, squeeze=False
+    )
+    for axis, (name, runs) in zip(axes.flat, groups.items(), strict=False):
+        figures.plot_accuracy(axis, runs, task)
+        k = sum(figures.moment_of(run).happened for run in runs)
+        axis.set_title(f"{figures.label_of(name)}: {k} of {len(runs)} EMs", fontsize=10)
+        axis.label_outer()
+    for axis in axes.flat[len(groups) :]:
+        axis.set_visible(False)
+    return figure
+
+
+def plot_times(axis: Axes, groups: Groups) -> None:
+    """EM step of each run by method: filled where it happened, hollow where censored; a bar at the restricted mean."""
+    for row, (name, runs) in enumerate(groups.items()):
+        moments, colour = [figures.moment_of(run) for run in runs], figures.colour_of(name)
+        for moment, shift in zip(sorted(moments, key=lambda m: m.step), _spread(len(runs)), strict=True):
+            face = colour if moment.happened else "none"
+            axis.plot(moment.step, row + shift, "o", ms=4.5, mfc=face, mec=colour, mew=1)
+        mean = compare.restricted_times(moments).mean()
+        axis.plot([mean, mean], [row - 0.38, row + 0.38], color="black", lw=1.6, zorder=5)
+    axis.set(yticks=range(len(groups)), yticklabels=[figures.label_of(name) for name in groups], xlim=(0, None))
+    axis.set_xlabel("EM step of each run (hollow: no EM in the budget); bar: mean restricted to the budget")
+    axis.invert_yaxis()
+
+
+def plot_against(axis: Axes, groups: Mapping[float, Sequence[Run]], what: str, label: str, colour: str) -> None:
+    """One number of each run against the group's value, on a logarithmic axis: dots are runs, the line is their mean.
+
+    ``what`` is "EM step", "final accuracy", or a column of the histories, of which the value a quarter into the budget
+    is shown, where runs lie on the plateau.
+    """
+    values = {value: _numbers(runs, what) for value, runs in groups.items()}
+    for value, numbers in values.items():
+        filled = [figures.moment_of(run).happened for run in groups[value]]
+        for number, happened in zip(numbers, filled, strict=True):
+            axis.plot(value, number, "o", ms=4, mfc=colour if happened else "none", mec=colour, mew=0.9, alpha=0.8)
+    axis.plot(list(values), [np.mean(numbers) for numbers in values.values()], color=colour, lw=1.3)
+    axis.set_ylabel(label)
+    log_axis(axis, list(values))
+
+
+def plot_rate(axis: Axes, groups: Mapping[float, Sequence[Run]], colour: str) -> None:
+    """EM rate with its Wilson interval against the group's value."""
+    for value, runs in groups.items():
+        k, n = sum(figures.moment_of(run).happened for run in runs), len(runs)
+        axis.plot([value, value], wilson_interval(k, n), color=colour, lw=1.3, alpha=0.6)
+        axis.plot(value, k / n, "o", color=colour, ms=5)
+    axis.plot(list(groups), [np.mean([figures.moment_of(r).happened for r in runs]) for runs in groups.values()],
+              color=colour, lw=1.3)  # fmt: skip
+    axis.set(ylabel="EM rate", ylim=(-0.05, 1.05))
+    log_axis(axis, list(groups))
+
+
+def log_axis(axis: Axes, values: Sequence[float]) -> None:
+    """A logarithmic x axis with ticks at ``values``, written as whole numbers or fractions."""
+    axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_locator(FixedLocator(list(values)))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}" if x >= 1 else f"1/{1 / x:g}"))
+
+
+def rate_grid(groups: Mapping[tuple, Sequence[Run]], names: tuple[str, str]) -> pd.DataFrame:
+    """EM rates of a grid: ``{(row value, column value): runs}`` -> a table of (k, n, rate), one row per cell."""
+    rows = []
+    for (first, second), runs in groups.items():
+        k = sum(figures.moment_of(run).happened for run in runs)
+        mean_time = compare.restricted_times([figures.moment_of(run) for run in runs]).mean()
+        rows.append({names[0]: first, names[1]: second, "k": k, "n": len(runs), "EM rate": k / len(runs),
+                     "mean restricted EM time": mean_time})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def plot_grid(axis: Axes, grid: pd.DataFrame, names: tuple[str, str], bar: bool) -> None:
+    """A grid of EM rates as a heat map: k/n and the mean restricted EM time written in each cell."""
+    rates = grid.pivot(index=names[0], columns=names[1], values="EM rate")
+    text = grid.assign(text=[f"{k}/{n}\n{t:.0f}" for k, n, t in
+                             zip(grid["k"], grid["n"], grid["mean restricted EM time"], strict=True)])  # fmt: skip
+    words = text.pivot(index=names[0], columns=names[1], values="text")
+    sns.heatmap(rates, annot=words, fmt="", cmap="cividis", vmin=0, vmax=1, ax=axis, cbar=bar, linewidths=0.5,
+                annot_kws={"fontsize": 8}, cbar_kws={"label": "EM rate"})  # fmt: skip
+    axis.set(xlabel=names[1], ylabel=names[0])
+
+
+def _spread(n: int) -> np.ndarray:
+    """Small vertical shifts that keep the marks of one row apart."""
+    return np.resize([-0.24, -0.08, 0.08, 0.24], n)
+
+
+def _final(runs: Sequence[Run]) -> list[float]:
+    return [float(run.history["test_accuracy"].iloc[-1]) for run in runs]
+
+
+def _numbers(runs: Sequence[Run], what: str) -> list[float]:
+    if what == "EM step":
+        return [figures.moment_of(run).step for run in runs]
+    if what == "final accuracy":
+        return _final(runs)
+    return [float(run.history[what].iloc[len(run.history) // 4]) for run in runs]

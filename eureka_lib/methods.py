@@ -1,0 +1,15 @@
+"""The paper's methods by name: what each changes in an experiment.
+
+``experiment.vary(**METHODS["heat_treatment"])`` is all there is to it. Settings that were tuned, such as a learning
+rate for each method, belong to the profiles.
+"""
+
+METHODS: dict[str, dict[str, str | float]] = {
+    "softmax": {},
+    "norm_softmax": {"attention": "norm_softmax"},
+    "norm_softmax_var": {"attention": "norm_softmax_var"},
+    "heat_treatment": {"scale_schedule": "half_cosine", "scale_start": 24.0},
+    "to_block_mean": {"gradient_scaling": "to_block_mean"},
+    "to_value_mean": {"gradient_scaling": "to_value_mean"},
+    "to_value_mean_per_head": {"gradient_scaling": "to_value_mean_per_head"},
+}

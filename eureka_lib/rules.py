@@ -1,0 +1,181 @@
+"""The rules by which claims are judged, written before the runs that they judge.
+
+Each rule is a function from runs to a :class:`~eureka_lib.claims.Claim`. Its docstring says what counts as reproduced;
+nothing is softened afterwards.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from eureka_lib.analysis import compare
+from eureka_lib.analysis.compare import Estimate
+from eureka_lib.analysis.eureka import (
+    THRESHOLD,
+    Moment,
+    eureka_moment,
+    jump_duration,
+    log_rank,
+    median_step,
+    plateau_fraction,
+    wilson_interval,
+)
+from eureka_lib.claims import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Claim, verdict_of
+from eureka_lib.runs import Run
+
+PLATEAU_SHARE = 0.25  # a plateau is visible if it takes at least this share of the budget
+AT_ONCE_SHARE = 0.05  # "at once": within this share of the ViT's budget (the paper's ResNet: 5,000 of 117,000 steps)
+MAJORITY = 0.5
+STRICT_THRESHOLD = 0.90  # the second accuracy threshold of the EM, under which a comparison must come out the same
+CLOSE_TO_BASELINE = 0.95  # "95 % of the baseline": share of its mean final accuracy
+
+
+def plateau_then_jump(runs: Sequence[Run], profile: str, figure: str) -> Claim:
+    """C1's rule: most seeds lie on the plateau for a quarter of the budget, and at least one then jumps.
+
+    Effect: share of runs whose test accuracy lies in the plateau's band for at least ``PLATEAU_SHARE`` of the budget.
+    Reproduced needs its Wilson interval above one half *and* a run with such a plateau and an EM whose jump is shorter
+    than the plateau was. Not reproduced: interval below one half. Anything else is undecided.
+    """
+    long = [run for run in runs if plateau_fraction(*_accuracy(run)) >= PLATEAU_SHARE]
+    jumped = [run for run in long if _jumps_abruptly(run)]
+    interval = wilson_interval(len(long), len(runs))
+    verdict = verdict_of(interval, MAJORITY)
+    if verdict == REPRODUCED and not jumped:
+        verdict = UNDECIDED
+    moments = _moments(runs)
+    return Claim(
+        "C1", "Training and validation loss saturate for long, then some seeds improve abruptly; others never do.",
+        verdict, len(runs),
+        f"{len(long)} of {len(runs)} seeds on the plateau for at least {PLATEAU_SHARE:.0%} of the budget, "
+        f"{len(jumped)} of these then jump; {sum(m.happened for m in moments)} of {len(runs)} EMs in all, "
+        f"{_step_text(median_step(moments))}",
+        len(long) / len(runs), interval,
+        "Wilson interval of the share of seeds with a plateau, and at least one plateau followed by a jump",
+        MAJORITY, profile, "abstract, figure of the training curves", figure,
+    )  # fmt: skip
+
+
+def no_plateau_without_attention(resnets: Sequence[Run], vits: Sequence[Run], profile: str, figure: str) -> Claim:
+    """C2's rule: most ResNet seeds solve the task at once, that is within ``AT_ONCE_SHARE`` of the ViT's budget.
+
+    Effect: share of ResNet runs with an EM by then, with its Wilson interval against one half. The log-rank test
+    between the two networks' EM times is reported beside it and decides nothing.
+    """
+    limit = AT_ONCE_SHARE * vits[0].history["step"].iloc[-1]
+    moments, others = _moments(resnets), _moments(vits)
+    quick = sum(moment.happened and moment.step <= limit for moment in moments)
+    interval = wilson_interval(quick, len(moments))
+    return Claim(
+        "C2", "A convolutional network (ResNet) has no such plateau on the same task.",
+        verdict_of(interval, MAJORITY), len(resnets),
+        f"{quick} of {len(moments)} ResNet9 seeds have their EM within {limit:.0f} steps; ResNet9: "
+        f"{_step_text(median_step(moments))}, ViT: {_step_text(median_step(others))}; "
+        f"log-rank p = {log_rank(moments, others):.2g}",
+        quick / len(moments), interval,
+        f"Wilson interval of the share of ResNet9 seeds with an EM within {AT_ONCE_SHARE:.0%} of the ViT's budget",
+        MAJORITY, profile, "abstract of v1, figure of the training curves", figure,
+    )  # fmt: skip
+
+
+def alleviates(runs: Sequence[Run], baseline: Sequence[Run], name: str, profile: str, figure: str) -> Claim:
+    """C5's rule for one fix: its EMs come earlier than the baseline's.
+
+    Effect: mean restricted EM time, min(EM step, budget), over the baseline's; bootstrap interval. Reproduced if the
+    interval lies below 1, not reproduced if above, and undecided if it holds 1 or if the verdict differs between the
+    EM thresholds ``THRESHOLD`` and ``STRICT_THRESHOLD``.
+    """
+    estimates = [
+        compare.time_ratio(_moments(runs, threshold), _moments(baseline, threshold))
+        for threshold in (THRESHOLD, STRICT_THRESHOLD)
+    ]
+    p = log_rank(_moments(runs), _moments(baseline))
+    return _compared(
+        "C5", f"{name} alleviates the plateau.", estimates, len(runs) + len(baseline),
+        f"mean time to the EM (restricted to the budget), over softmax's: {estimates[0]}; with the EM at an accuracy "
+        f"of {STRICT_THRESHOLD}: {estimates[1]}; log-rank p = {p:.2g}",
+        "bootstrap interval of the ratio of restricted mean EM times, below 1 under both EM thresholds",
+        1.0, profile, figure, smaller=True,
+    )  # fmt: skip
+
+
+def likelier(runs: Sequence[Run], baseline: Sequence[Run], name: str, profile: str, figure: str) -> Claim:
+    """C6's rule, likelihood: more of a fix's runs have an EM in the budget; exact odds-ratio interval above 1.
+
+    Undecided also if the verdict differs between the two EM thresholds.
+    """
+    estimates = [
+        compare.odds_ratio(_moments(runs, threshold), _moments(baseline, threshold))
+        for threshold in (THRESHOLD, STRICT_THRESHOLD)
+    ]
+    k, k0 = (sum(moment.happened for moment in _moments(group)) for group in (runs, baseline))
+    return _compared(
+        "C6", f"{name} makes learning the intermediate task likelier.", estimates, len(runs) + len(baseline),
+        f"EMs in the budget: {k} of {len(runs)} against softmax's {k0} of {len(baseline)}; odds ratio {estimates[0]}",
+        "exact interval of the odds ratio, above 1 under both EM thresholds", 1.0, profile, figure,
+    )  # fmt: skip
+
+
+def more_accurate(runs: Sequence[Run], baseline: Sequence[Run], name: str, profile: str, figure: str) -> Claim:
+    """C6's rule, accuracy: a fix's mean final test accuracy is higher; bootstrap interval of the difference above 0."""
+    estimate = compare.mean_difference(_final(runs), _final(baseline))
+    return _compared(
+        "C6", f"{name} gives a higher final accuracy.", [estimate], len(runs) + len(baseline),
+        f"mean final test accuracy {np.mean(_final(runs)):.3f} against softmax's {np.mean(_final(baseline)):.3f}; "
+        f"difference {estimate}",
+        "bootstrap interval of the difference of mean final accuracies, above 0", 0.0, profile, figure,
+    )  # fmt: skip
+
+
+def fewer_steps(runs: Sequence[Run], baseline: Sequence[Run], name: str, profile: str, figure: str) -> Claim:
+    """C6's rule, speed: a fix reaches ``CLOSE_TO_BASELINE`` of the baseline's mean final accuracy in fewer steps.
+
+    Effect: mean steps to there, restricted to the budget, over the baseline's; bootstrap interval below 1. The paper's
+    first version has 0.2, which the interval is to be compared with by the reader.
+    """
+    level = CLOSE_TO_BASELINE * float(np.mean(_final(baseline)))
+    times, others = ([compare.first_step_at(*_accuracy(run), level) for run in group] for group in (runs, baseline))
+    estimate = compare.time_ratio(times, others)
+    return _compared(
+        "C6", f"{name} needs fewer training steps (v1: 95 % of the baseline in 20 % of the steps).", [estimate],
+        len(runs) + len(baseline),
+        f"mean steps to a test accuracy of {level:.3f} (95 % of softmax's mean final one), over softmax's: {estimate}",
+        "bootstrap interval of the ratio of restricted mean times, below 1", 1.0, profile, figure, smaller=True,
+    )  # fmt: skip
+
+
+def _compared(
+    claim: str, statement: str, estimates: Sequence[Estimate], n: int, effect: str, test: str, threshold: float,
+    profile: str, figure: str, smaller: bool = False,
+) -> Claim:  # fmt: skip
+    """A comparison's row: the verdict of all ``estimates`` if they agree, else undecided; the first one is reported."""
+    flipped = {REPRODUCED: NOT_REPRODUCED, NOT_REPRODUCED: REPRODUCED, UNDECIDED: UNDECIDED}
+    verdicts = {verdict_of(estimate.interval, threshold) for estimate in estimates}
+    verdict = verdicts.pop() if len(verdicts) == 1 else UNDECIDED
+    return Claim(
+        claim, statement, flipped[verdict] if smaller else verdict, n, effect, estimates[0].value,
+        estimates[0].interval, test, threshold, profile, "abstract", figure,
+    )  # fmt: skip
+
+
+def _moments(runs: Sequence[Run], threshold: float = THRESHOLD) -> list[Moment]:
+    return [eureka_moment(*_accuracy(run), threshold) for run in runs]
+
+
+def _final(runs: Sequence[Run]) -> list[float]:
+    return [float(run.history["test_accuracy"].iloc[-1]) for run in runs]
+
+
+def _accuracy(run: Run) -> tuple[pd.Series, pd.Series]:
+    return run.history["step"], run.history["test_accuracy"]
+
+
+def _jumps_abruptly(run: Run) -> bool:
+    duration = jump_duration(*_accuracy(run))
+    plateau = plateau_fraction(*_accuracy(run)) * run.history["step"].iloc[-1]
+    return duration is not None and duration < plateau
+
+
+def _step_text(median: float | None) -> str:
+    return "median EM step not reached" if median is None else f"median EM step {median:.0f}"
