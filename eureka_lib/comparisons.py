@@ -16,6 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from eureka_lib import figures
 from eureka_lib.analysis import compare
 from eureka_lib.analysis.eureka import log_rank, median_step, wilson_interval
+from eureka_lib.experiment import Experiment
 from eureka_lib.runs import Run
 from eureka_lib.tasks.two_step import TwoStepTask
 
@@ -48,6 +49,21 @@ def method_table(groups: Groups, baseline: str = "softmax") -> pd.DataFrame:
                 f"accuracy - {baseline}'s": str(compare.mean_difference(_final(runs), final_others)),
             }
     return pd.DataFrame.from_dict(rows, orient="index").fillna("").rename_axis("method")
+
+
+def settings_table(groups: Mapping[str, Mapping[str, Sequence[Experiment]]], notebook: str) -> pd.DataFrame:
+    """What each method of each regime runs with, and the command that repeats its row (and softmax's beside it)."""
+    rows = []
+    for regime, methods in groups.items():
+        for method, experiments in methods.items():
+            first = experiments[0]
+            command = f"./run_all.sh {notebook.split('_')[0]} -p \"methods=['{method}']\""
+            rows.append({
+                "regime": regime, "method": method, "seeds": len(experiments), "steps": first.training.steps,
+                "learning rate": first.training.learning_rate, "scale at start": first.fix.scale_start,
+                "repeat by": command,
+            })  # fmt: skip
+    return pd.DataFrame(rows).set_index(["regime", "method"])
 
 
 def plot_methods(groups: Groups, task: TwoStepTask, columns: int = 2) -> Figure:

@@ -5,10 +5,12 @@ from 1000 on, which no notebook reports.
 """
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from eureka_lib import paths
 from eureka_lib.experiment import Experiment, TrainingConfig
+from eureka_lib.methods import METHODS
 from eureka_lib.models.resnet import ResNetConfig
 from eureka_lib.models.vit import ViTConfig
 from eureka_lib.tasks.two_step import TwoStepConfig
@@ -16,43 +18,124 @@ from eureka_lib.validation import check_choice, check_whole
 
 
 @dataclass(frozen=True)
+class Regime:
+    """A task and a model at one size, in which methods are compared.
+
+    ``base`` is the experiment that methods change; ``tuned`` what tuning found for each method, on seeds from 1000 on
+    and with the same number of tried settings for all; ``seeds`` how many seeds are reported.
+    """
+
+    name: str
+    base: Experiment
+    tuned: dict[str, dict[str, float]]
+    seeds: int
+
+    def experiment(self, method: str) -> Experiment:
+        """The experiment of a method, with its tuned settings; ValueError for an unknown method."""
+        changes = METHODS[check_choice("method", method, self.tuned)]
+        return self.base.vary(**{**changes, **self.tuned[method]})
+
+    def groups(self, methods: Sequence[str] = (), seeds: int = 0) -> dict[str, list[Experiment]]:
+        """Experiments by method, softmax first, for those of ``methods`` that are tuned here (none given: all of them).
+
+        ``seeds`` 0 means as many as usual. Raises ValueError for a name that is no method at all.
+        """
+        wanted = [check_choice("method", name, METHODS) for name in methods] or list(self.tuned)
+        chosen = ["softmax", *(name for name in wanted if name in self.tuned and name != "softmax")]
+        return {name: seeded(self.experiment(name), seeds, self.seeds) for name in chosen}
+
+
+@dataclass(frozen=True)
 class Profile:
-    """A size: its ``name``, the main task's ``vit`` and ``resnet`` experiments, and how many seeds are reported."""
+    """A size: Figure 1's ``vit`` and ``resnet`` with the numbers of their reported seeds, and two regimes.
+
+    ``main`` compares methods on real images, ``cheap`` is for many runs: sweeps, grids, and every method.
+    """
 
     name: str
     vit: Experiment
     resnet: Experiment
     vit_seeds: int
     resnet_seeds: int
+    main: Regime
+    cheap: Regime
 
 
-_DIGITS = TwoStepConfig(cell=8, pixel_mean=0.25, pixel_std=0.35)
-_FEW_TOKENS = ViTConfig(patch=8, depth=3, width=64, heads=2, stochastic_depth=0.0, position_std=1.0)
-_SMALL_RESNET = ResNetConfig(base_width=16, stem="small")
-_MINUTE = TrainingConfig(
-    steps=2400,
-    batch_size=128,
-    learning_rate=3e-4,
-    learning_rate_schedule="constant",
-    warmup_steps=40,
-    precision="float32",
-    evaluate_every=50,
-    test_samples=2000,
+# Real digits of 8 x 8 pixels, one token a cell.
+DIGITS = TwoStepConfig(cell=8, pixel_mean=0.25, pixel_std=0.35)
+DIGITS_VIT = Experiment(
+    DIGITS,
+    ViTConfig(patch=8, depth=3, width=64, heads=2, stochastic_depth=0.0, position_std=1.0),
+    TrainingConfig(
+        steps=2000,
+        batch_size=128,
+        learning_rate=3e-4,
+        learning_rate_schedule="constant",
+        warmup_steps=40,
+        precision="float32",
+        evaluate_every=50,
+        test_samples=2000,
+    ),
 )
-_PAPER_TASK = TwoStepConfig(indicator_source="mnist", target_source="fashion_mnist", cell=28)
+DIGITS_RESNET = replace(DIGITS_VIT, model=ResNetConfig(base_width=16, stem="small")).vary(
+    steps=1200, learning_rate=3e-3
+)
+# Random patterns of 6 x 6 pixels, four tokens a cell: more tokens, nothing to recognise, and cheap.
+PATTERNS = TwoStepConfig("two_step", "patterns", "patterns", cell=6, pixel_mean=0.5, pixel_std=0.25)
+PATTERNS_VIT = replace(DIGITS_VIT, task=PATTERNS).vary(
+    patch=3, depth=2, heads=4, learning_rate=1e-3, batch_size=32, steps=2500, test_samples=1000
+)
+PAPER_TASK = TwoStepConfig(indicator_source="mnist", target_source="fashion_mnist", cell=28)
 
-_LAPTOP_VIT = Experiment(_DIGITS, _FEW_TOKENS, _MINUTE)
-_LAPTOP_RESNET = Experiment(_DIGITS, _SMALL_RESNET, _MINUTE).vary(steps=1200, learning_rate=3e-3)
-_SMOKE = {"steps": 40, "batch_size": 32, "evaluate_every": 10, "warmup_steps": 5, "test_samples": 200}
+# What python -m eureka_lib.search tuning found; the paper's are its documented runs'.
+TUNED_MAIN = {
+    "softmax": {"learning_rate": 3e-4},
+    "norm_softmax": {"learning_rate": 3e-4},
+    "heat_treatment": {"learning_rate": 3e-4, "scale_start": 24.0},
+}
+TUNED_CHEAP = {
+    "softmax": {"learning_rate": 1e-3},
+    "norm_softmax": {"learning_rate": 1e-3},
+    "norm_softmax_var": {"learning_rate": 1e-3},
+    "heat_treatment": {"learning_rate": 1e-3, "scale_start": 24.0},
+    "to_block_mean": {"learning_rate": 1e-3},
+    "to_value_mean": {"learning_rate": 1e-3},
+    "to_value_mean_per_head": {"learning_rate": 1e-3},
+}
+TUNED_PAPER = {
+    "softmax": {"learning_rate": 5e-4},
+    "norm_softmax": {"learning_rate": 1e-5},
+    "norm_softmax_var": {"learning_rate": 1e-5},
+    "heat_treatment": {"learning_rate": 1e-4},
+}
 
+
+def _smoke(experiment: Experiment) -> Experiment:
+    """The same, a second long."""
+    return experiment.vary(steps=40, batch_size=32, evaluate_every=10, warmup_steps=5, test_samples=200)
+
+
+_PAPER_VIT = Experiment(PAPER_TASK)
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("smoke", _LAPTOP_VIT.vary(**_SMOKE), _LAPTOP_RESNET.vary(base_width=4, **_SMOKE), 2, 2),
-        Profile("laptop", _LAPTOP_VIT, _LAPTOP_RESNET, 12, 6),
-        Profile("paper", Experiment(_PAPER_TASK), Experiment(_PAPER_TASK, ResNetConfig()), 5, 3),
+        Profile(
+            "smoke", _smoke(DIGITS_VIT), _smoke(DIGITS_RESNET).vary(base_width=4), vit_seeds=2, resnet_seeds=2,
+            main=Regime("digits", _smoke(DIGITS_VIT), TUNED_MAIN, seeds=2),
+            cheap=Regime("patterns", _smoke(PATTERNS_VIT), TUNED_CHEAP, seeds=2),
+        ),
+        Profile(
+            "laptop", DIGITS_VIT, DIGITS_RESNET, vit_seeds=12, resnet_seeds=6,
+            main=Regime("digits", DIGITS_VIT, TUNED_MAIN, seeds=20),
+            cheap=Regime("patterns", PATTERNS_VIT, TUNED_CHEAP, seeds=20),
+        ),
+        Profile(
+            "paper", _PAPER_VIT, replace(_PAPER_VIT, model=ResNetConfig()), vit_seeds=5, resnet_seeds=3,
+            main=Regime("paper", _PAPER_VIT, TUNED_PAPER, seeds=5),
+            cheap=Regime("paper", _PAPER_VIT, TUNED_PAPER, seeds=5),
+        ),
     )
-}
+}  # fmt: skip
 
 
 def get(name: str = "auto") -> Profile:

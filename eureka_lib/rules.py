@@ -4,7 +4,7 @@ Each rule is a function from runs to a :class:`~eureka_lib.claims.Claim`. Its do
 nothing is softened afterwards.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,11 @@ PLATEAU_SHARE = 0.25  # a plateau is visible if it takes at least this share of 
 AT_ONCE_SHARE = 0.05  # "at once": within this share of the ViT's budget (the paper's ResNet: 5,000 of 117,000 steps)
 MAJORITY = 0.5
 STRICT_THRESHOLD = 0.90  # the second accuracy threshold of the EM, under which a comparison must come out the same
+FIX_NAMES = {
+    "norm_softmax": "NormSoftmax",
+    "norm_softmax_var": "NormSoftmax with the variance",
+    "heat_treatment": "Heat Treatment",
+}
 CLOSE_TO_BASELINE = 0.95  # "95 % of the baseline": share of its mean final accuracy
 
 
@@ -142,6 +147,56 @@ def fewer_steps(runs: Sequence[Run], baseline: Sequence[Run], name: str, profile
         len(runs) + len(baseline),
         f"mean steps to a test accuracy of {level:.3f} (95 % of softmax's mean final one), over softmax's: {estimate}",
         "bootstrap interval of the ratio of restricted mean times, below 1", 1.0, profile, figure, smaller=True,
+    )  # fmt: skip
+
+
+def judge_fix(
+    method: str, runs: Sequence[Run], baseline: Sequence[Run], regime: str, profile: str, figure: str
+) -> list[Claim]:
+    """All rows of one fix in one regime: C5, and C6's three parts, in the order of the rules above."""
+    name = f"{FIX_NAMES[method]} ({regime})"
+    return [rule(runs, baseline, name, profile, figure) for rule in (alleviates, fewer_steps, likelier, more_accurate)]
+
+
+def temperature_matters(groups: Mapping[float, Sequence[Run]], profile: str, figure: str) -> Claim:
+    """C5's first half: some fixed temperature has EM times other than the default's, ``groups[1]``.
+
+    Effect: the ratio of mean restricted EM times, of the scale for which it is farthest from 1 (on a logarithmic axis)
+    over the default scale; bootstrap interval at 95 % for all scales together (Bonferroni). Reproduced if it excludes
+    1. An interval that holds 1 leaves the claim undecided, since no number of runs shows that nothing matters.
+    """
+    others = {scale: runs for scale, runs in groups.items() if scale != 1}
+    confidence = 1 - 0.05 / len(others)
+    ratios = {
+        scale: compare.time_ratio(_moments(runs), _moments(groups[1]), confidence) for scale, runs in others.items()
+    }
+    scale, ratio = max(ratios.items(), key=lambda item: abs(np.log(item[1].value)))
+    decided = [s for s, r in ratios.items() if r.low > 1 or r.high < 1]
+    return Claim(
+        "C5", "Temperature matters.", REPRODUCED if decided else UNDECIDED, sum(len(runs) for runs in groups.values()),
+        f"mean time to the EM (restricted to the budget) at {scale:g} times the default scale, over the default's: "
+        f"{ratio}; the interval excludes 1 at {len(decided)} of {len(others)} other scales"
+        + (f" ({', '.join(f'{s:g}' for s in decided)})" if decided else ""),
+        ratio.value, ratio.interval,
+        f"bootstrap interval of the ratio at {confidence:.1%}, which is 95 % for all {len(others)} scales (Bonferroni)",
+        1.0, profile, "abstract", figure,
+    )  # fmt: skip
+
+
+def more_robust(rates: pd.DataFrame, method: str, profile: str, figure: str) -> Claim:
+    """C6's last part: over a grid of hyper-parameters, a fix has its EM in more of the runs than softmax.
+
+    ``rates`` has a row per cell of the grid, columns "softmax" and ``method``: EM rates. Effect: mean difference over
+    cells, with a bootstrap interval over cells (paired). Reproduced if it lies above 0, not reproduced if below.
+    """
+    estimate = compare.paired_difference(rates[method], rates["softmax"])
+    return Claim(
+        "C6", f"{FIX_NAMES[method]} is more robust to hyper-parameters.", verdict_of(estimate.interval, 0.0),
+        len(rates),
+        f"EM rate averaged over {len(rates)} cells: {rates[method].mean():.2f} against softmax's "
+        f"{rates['softmax'].mean():.2f}; difference {estimate}",
+        estimate.value, estimate.interval, "bootstrap interval over cells of the mean difference of EM rates, above 0",
+        0.0, profile, "abstract", figure,
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ All runs of a comparison share one budget, so a run without an Eureka-moment is 
 curve: no run is left out, and none is invented.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,11 +40,10 @@ def restricted_times(moments: Sequence[Moment]) -> np.ndarray:
     return np.array([moment.step for moment in moments], dtype=float)
 
 
-def time_ratio(moments: Sequence[Moment], baseline: Sequence[Moment]) -> Estimate:
+def time_ratio(moments: Sequence[Moment], baseline: Sequence[Moment], confidence: float = 0.95) -> Estimate:
     """Mean restricted EM time over the baseline's, with a bootstrap interval over runs; below 1 is faster."""
-    return _bootstrap(
-        restricted_times(moments), restricted_times(baseline), lambda a, b, axis: a.mean(axis) / b.mean(axis)
-    )
+    samples = restricted_times(moments), restricted_times(baseline)
+    return _bootstrap(samples, lambda a, b, axis: a.mean(axis) / b.mean(axis), confidence)
 
 
 def odds_ratio(moments: Sequence[Moment], baseline: Sequence[Moment]) -> Estimate:
@@ -59,8 +58,15 @@ def odds_ratio(moments: Sequence[Moment], baseline: Sequence[Moment]) -> Estimat
 
 
 def mean_difference(values: Sequence[float], baseline: Sequence[float]) -> Estimate:
-    """Difference of means, with a bootstrap interval over runs; above 0 is more."""
-    return _bootstrap(np.asarray(values), np.asarray(baseline), lambda a, b, axis: a.mean(axis) - b.mean(axis))
+    """Difference of means of two independent samples, with a bootstrap interval over runs; above 0 is more."""
+    samples = np.asarray(values, dtype=float), np.asarray(baseline, dtype=float)
+    return _bootstrap(samples, lambda a, b, axis: a.mean(axis) - b.mean(axis))
+
+
+def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> Estimate:
+    """Mean difference of pairs, with a bootstrap interval over pairs; above 0 is more."""
+    differences = np.asarray(values, dtype=float) - np.asarray(baseline, dtype=float)
+    return _bootstrap((differences,), lambda d, axis: d.mean(axis))
 
 
 def first_step_at(steps: Sequence[int], accuracy: Sequence[float], level: float) -> Moment:
@@ -69,13 +75,13 @@ def first_step_at(steps: Sequence[int], accuracy: Sequence[float], level: float)
     return Moment(int(np.asarray(steps)[reached[0] if len(reached) else -1]), bool(len(reached)))
 
 
-def _bootstrap(values: np.ndarray, baseline: np.ndarray, statistic) -> Estimate:
-    """Percentile bootstrap of a statistic of two independent samples, with a fixed seed: same runs, same interval."""
-    value = float(statistic(values, baseline, -1))
-    if np.ptp(values) == 0 and np.ptp(baseline) == 0:
+def _bootstrap(samples: tuple[np.ndarray, ...], statistic: Callable, confidence: float = 0.95) -> Estimate:
+    """Percentile bootstrap over independent samples, with a fixed seed: same runs, same interval."""
+    value = float(statistic(*samples, axis=-1))
+    if all(np.ptp(sample) == 0 for sample in samples):
         return Estimate(value, value, value)
     found = stats.bootstrap(
-        (values, baseline), statistic, n_resamples=RESAMPLES, method="percentile", vectorized=True,
+        samples, statistic, n_resamples=RESAMPLES, method="percentile", vectorized=True, confidence_level=confidence,
         rng=np.random.default_rng(BOOTSTRAP_SEED),
     )  # fmt: skip
     return Estimate(value, float(found.confidence_interval.low), float(found.confidence_interval.high))

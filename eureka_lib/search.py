@@ -1,0 +1,155 @@
+"""How the laptop's regimes and each method's settings were found, as a script that anyone can run again.
+
+``python -m eureka_lib.search regimes`` tries candidate regimes and scores them by the paper's marks: a long plateau at
+the derived 0.55, each step alone learned at once, a ResNet without plateau, W_Q and W_K starved of gradient on the
+plateau, and earlier Eureka-moments with the fixes. ``python -m eureka_lib.search tuning`` then tries
+:data:`SETTINGS_TRIED` settings for every method, the same number for each, in the chosen regimes. Both use seeds from
+1000 on, which no notebook reports, and leave their raw results, a row per run, in ``figures/search``.
+"""
+
+import argparse
+from dataclasses import replace
+
+import pandas as pd
+
+from eureka_lib import figures, paths, profiles
+from eureka_lib.analysis.eureka import plateau_fraction
+from eureka_lib.experiment import Experiment
+from eureka_lib.methods import METHODS
+from eureka_lib.models.resnet import ResNetConfig
+from eureka_lib.runs import Run
+from eureka_lib.sweep import sweep_groups
+from eureka_lib.validation import check_choice
+
+SEARCH_FOLDER = paths.ROOT / "figures" / "search"  # part of the checkout: how it was chosen, whatever runs now
+SEARCH_SEEDS = (1000, 1001)
+TUNING_SEEDS = (1000, 1001, 1002)
+SETTINGS_TRIED = 4
+FEATURED = ("softmax", "norm_softmax", "heat_treatment")  # the methods that a candidate regime is scored with
+
+
+def candidates() -> dict[str, Experiment]:
+    """Candidate regimes by name; all have width 64 and a constant learning rate after a short warm-up."""
+    four = profiles.DIGITS_VIT.vary(steps=2400)
+    patterns = replace(four, task=profiles.PATTERNS).vary(patch=6)
+    quick = {"depth": 2, "heads": 4, "learning_rate": 1e-3}
+    many = {**quick, "steps": 2500, "batch_size": 64, "test_samples": 1000}
+    return {
+        "digits, 4 tokens": four,
+        "digits, 4 tokens, weights 0.04": four.vary(weight_std=0.04),
+        "digits, 16 tokens": four.vary(patch=4, **many),
+        "digits, 16 tokens, depth 3": four.vary(patch=4, **{**many, "depth": 3, "heads": 2}),
+        "patterns, 4 tokens": patterns,
+        "patterns, 4 tokens, positions 0.02": patterns.vary(position_std=0.02),
+        "patterns, 4 tokens, depth 2": patterns.vary(steps=2000, **quick),
+        "patterns, 4 tokens, depth 2, positions 0.2": patterns.vary(steps=2000, position_std=0.2, **quick),
+        "patterns, 4 tokens, depth 2, positions 0.02": patterns.vary(position_std=0.02, **quick),
+        "patterns, 16 tokens": patterns.vary(patch=3, **many),
+        "patterns, 16 tokens, batch 32": patterns.vary(patch=3, **{**many, "batch_size": 32}),
+    }
+
+
+def search_regimes() -> pd.DataFrame:
+    """Train all candidates with the featured methods, the two single-step controls and ResNet9; a row per run."""
+    groups = {}
+    for name, base in candidates().items():
+        for method in FEATURED:
+            groups[name, method] = [base.vary(seed=seed, **METHODS[method]) for seed in SEARCH_SEEDS]
+        for control in ("targets_only", "indicators_only"):
+            groups[name, control] = [base.vary(seed=seed, task=control) for seed in SEARCH_SEEDS]
+    for name in ("digits, 4 tokens", "patterns, 16 tokens"):  # ResNet9 knows no tokens
+        resnet = replace(candidates()[name], model=ResNetConfig(base_width=16, stem="small")).vary(steps=1200)
+        groups[name, "resnet9"] = [resnet.vary(seed=seed, learning_rate=3e-3) for seed in SEARCH_SEEDS]
+    found = sweep_groups(groups, title="regimes")
+    return pd.DataFrame(
+        [{"regime": name, "what": what} | _marks(run) for (name, what), runs in found.items() for run in runs]
+    )
+
+
+def regime_summary() -> pd.DataFrame:
+    """The stored table of ``search regimes``, a row per candidate: EM steps of its seeds, and the gradient ratios."""
+    table = pd.read_csv(SEARCH_FOLDER / "regimes.csv")
+    steps = table["EM or censored at step"].astype(str)
+    table["step"] = steps.where(table["EM"], "> " + steps)
+    summary = table.pivot_table(index="regime", columns="what", values="step", aggfunc=", ".join, sort=False)
+    on_plateau = table[table["what"] == "softmax"].groupby("regime")
+    summary["plateau, share"] = on_plateau["plateau, share of budget"].mean().round(2)
+    for ratio in ("gradient V/Q", "gradient V/K"):
+        summary[ratio] = on_plateau[ratio].mean().round(1)
+    return summary.fillna("")
+
+
+def settings(method: str) -> list[dict[str, float]]:
+    """The :data:`SETTINGS_TRIED` settings that a method may choose from."""
+    if method == "heat_treatment":
+        return [{"learning_rate": rate, "scale_start": start} for rate in (5e-4, 1e-3) for start in (24.0, 96.0)]
+    return [{"learning_rate": rate} for rate in (3e-4, 5e-4, 1e-3, 2e-3)]
+
+
+def search_settings() -> pd.DataFrame:
+    """Train every method of both laptop regimes with its settings on the tuning seeds; a row per run."""
+    laptop = profiles.get("laptop")
+    groups = {
+        (regime.name, method, number): [
+            regime.base.vary(seed=seed, **{**METHODS[method], **changes}) for seed in TUNING_SEEDS
+        ]
+        for regime in (laptop.cheap, laptop.main)
+        for method in regime.tuned
+        for number, changes in enumerate(settings(method))
+    }
+    found = sweep_groups(groups, title="tuning")
+    return pd.DataFrame(
+        [
+            {"regime": regime, "method": method, **settings(method)[number]} | _marks(run)
+            for (regime, method, number), runs in found.items()
+            for run in runs
+        ]
+    )
+
+
+def best_settings(table: pd.DataFrame) -> pd.DataFrame:
+    """The rule of the tuning: per regime and method the setting with the least mean restricted EM time.
+
+    Ties go to the higher mean final accuracy.
+    """
+    keys = ["regime", "method", "learning_rate", "scale_start"]
+    means = table.groupby(keys, dropna=False, sort=False)[["EM or censored at step", "final accuracy"]].mean()
+    ranked = means.reset_index().sort_values(["EM or censored at step", "final accuracy"], ascending=[True, False])
+    return ranked.drop_duplicates(["regime", "method"]).sort_values(["regime", "method"]).reset_index(drop=True)
+
+
+def _marks(run: Run) -> dict:
+    """What a run says about its regime: EM, plateau, accuracy, and, on the plateau, gradient ratios and entropy."""
+    history, moment = run.history, figures.moment_of(run)
+    marks = {
+        "seed": run.config["model_seed"],
+        "EM": moment.happened,
+        "EM or censored at step": moment.step,
+        "plateau, share of budget": round(plateau_fraction(history["step"], history["test_accuracy"]), 3),
+        "final accuracy": history["test_accuracy"].iloc[-1],
+    }
+    if "gradient_v" in history:
+        plateau = history[(history["step"] > 0) & (history["step"] < moment.step)].tail(10)
+        marks |= {
+            "gradient V/Q": (plateau["gradient_v"] / plateau["gradient_q"]).median(),
+            "gradient V/K": (plateau["gradient_v"] / plateau["gradient_k"]).median(),
+            "attention entropy": plateau["attention_entropy"].median(),
+        }
+    return marks
+
+
+def main() -> None:
+    """Run one of the two searches and write its table."""
+    parser = argparse.ArgumentParser(prog="python -m eureka_lib.search", description=__doc__.split("\n")[0])
+    parser.add_argument("what", help="regimes or tuning")
+    what = check_choice("search", parser.parse_args().what, ("regimes", "tuning"))
+    table = search_regimes() if what == "regimes" else search_settings()
+    SEARCH_FOLDER.mkdir(parents=True, exist_ok=True)
+    table.round(4).to_csv(SEARCH_FOLDER / f"{what}.csv", index=False, lineterminator="\n")
+    print(f"{len(table)} runs in {SEARCH_FOLDER / what}.csv")
+    if what == "tuning":
+        print(best_settings(table).to_string())
+
+
+if __name__ == "__main__":
+    main()
