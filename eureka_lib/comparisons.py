@@ -4,7 +4,8 @@ Everything here takes groups of runs by name, ``{"softmax": [run, ...], ...}``, 
 run: a censored one as a hollow mark at the end of its budget, never left out.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -96,6 +97,17 @@ def plot_times(axis: Axes, groups: Groups) -> None:
     axis.invert_yaxis()
 
 
+def plot_regimes(found: Mapping[str, Groups], draw: Callable[[Axes, Groups], None], heights: Sequence[float]) -> Figure:
+    """One panel per regime, below each other, each drawn by ``draw(axis, groups)`` and ``heights`` inches high."""
+    figure, axes = figures.plt.subplots(
+        len(found), 1, figsize=(figures.PLOT_WIDTH, sum(heights)), squeeze=False, height_ratios=heights
+    )
+    for axis, (name, groups) in zip(axes[:, 0], found.items(), strict=True):
+        draw(axis, groups)
+        axis.set_title(name, fontweight="bold", fontsize=10)
+    return figure
+
+
 def plot_against(axis: Axes, groups: Mapping[float, Sequence[Run]], what: str, label: str, colour: str) -> None:
     """One number of each run against the group's value, on a logarithmic axis: dots are runs, the line is their mean.
 
@@ -122,6 +134,45 @@ def plot_rate(axis: Axes, groups: Mapping[float, Sequence[Run]], colour: str) ->
               color=colour, lw=1.3)  # fmt: skip
     axis.set(ylabel="EM rate", ylim=(-0.05, 1.05))
     log_axis(axis, list(groups))
+
+
+def plot_sweep(groups: Mapping[float, Sequence[Run]], label: str) -> Figure:
+    """What a number that is varied does: EM rate, EM steps, final accuracy, attention entropy on the plateau."""
+    colour = figures.colour_of("softmax")
+    figure, axes = figures.plt.subplots(2, 2, figsize=(figures.PLOT_WIDTH, 4.6), sharex=True)
+    plot_rate(axes[0, 0], groups, colour)
+    plot_against(axes[0, 1], groups, "EM step", "EM step", colour)
+    plot_against(axes[1, 0], groups, "final accuracy", "final test accuracy", colour)
+    plot_against(axes[1, 1], groups, "attention_entropy", "attention entropy / log N", colour)
+    for axis in axes[1]:
+        axis.set_xlabel(label)
+    return figure
+
+
+def plot_schedules(axis: Axes, table: pd.DataFrame) -> None:
+    """Scale factors over training: a line per ``shape`` of a table with columns shape, step and factor."""
+    sns.lineplot(table, x="step", y="factor", hue="shape", style="shape", palette="colorblind", ax=axis)
+    axis.set(xlabel="training step", ylabel="scale / usual scale")
+    axis.axhline(1, color=figures.DERIVED, lw=0.8, ls=":")
+    axis.get_legend().set_title(None)
+
+
+def labelled_table(groups: Mapping[Any, Sequence[Run]], column: str) -> pd.DataFrame:
+    """A row per run as in :func:`eureka_lib.figures.run_table`, the group's name in front, under ``column``."""
+    tables = [figures.run_table(runs).assign(**{column: name}) for name, runs in groups.items()]
+    table = pd.concat(tables, ignore_index=True)
+    return table[[column, *(c for c in table if c != column)]]
+
+
+def regime_table(found: Mapping[str, Groups]) -> pd.DataFrame:
+    """A row per run of all regimes, the regime's name in front."""
+    tables = [figures.run_table([r for runs in groups.values() for r in runs]) for groups in found.values()]
+    return pd.concat(dict(zip(found, tables, strict=True)), names=["regime", None]).reset_index(level=0)
+
+
+def regime_summary(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The method tables of all regimes as one, indexed by regime and method."""
+    return pd.concat(tables, names=["regime"]).fillna("")
 
 
 def log_axis(axis: Axes, values: Sequence[float]) -> None:

@@ -33,6 +33,10 @@ COLOURS = {
     "to_block_mean": "#7F7F7F",
     "to_value_mean": "#4D4D4D",
     "to_value_mean_per_head": "#A6761D",
+    "linear": "#E69F00",
+    "cosine": "#E69F00",
+    "half_cosine": "#E69F00",
+    "constant": "#7F7F7F",
 }
 LABELS = {
     "softmax": "ViT, softmax",
@@ -43,6 +47,10 @@ LABELS = {
     "to_block_mean": "ViT, gradients to block mean",
     "to_value_mean": "ViT, gradients to value mean",
     "to_value_mean_per_head": "ViT, gradients to value mean per head",
+    "linear": "Heat Treatment, linear",
+    "cosine": "Heat Treatment, cosine",
+    "half_cosine": "Heat Treatment, half cosine",
+    "constant": "sharp throughout",
 }
 DERIVED = "#555555"  # the plateau and floor lines
 PLOT_WIDTH = 7.0  # inches: a text width; half of it still reads in a two-column paper

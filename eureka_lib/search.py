@@ -25,6 +25,7 @@ SEARCH_FOLDER = paths.ROOT / "figures" / "search"  # part of the checkout: how i
 SEARCH_SEEDS = (1000, 1001)
 TUNING_SEEDS = (1000, 1001, 1002)
 SETTINGS_TRIED = 4
+CHOSEN = ("digits, 4 tokens", "patterns, 16 tokens", "patterns, 4 tokens, batch 64")  # for notebook 05
 FEATURED = ("softmax", "norm_softmax", "heat_treatment")  # the methods that a candidate regime is scored with
 
 
@@ -45,21 +46,25 @@ def candidates() -> dict[str, Experiment]:
         "patterns, 4 tokens, depth 2, positions 0.2": patterns.vary(steps=2000, position_std=0.2, **quick),
         "patterns, 4 tokens, depth 2, positions 0.02": patterns.vary(position_std=0.02, **quick),
         "patterns, 16 tokens": patterns.vary(patch=3, **many),
+        "patterns, 4 tokens, batch 64": profiles.PATTERNS_4.vary(steps=1500),
         "patterns, 16 tokens, batch 32": patterns.vary(patch=3, **{**many, "batch_size": 32}),
     }
 
 
 def search_regimes() -> pd.DataFrame:
-    """Train all candidates with the featured methods, the two single-step controls and ResNet9; a row per run."""
+    """Train all candidates with the featured methods, and the chosen ones with the controls; a row per run.
+
+    The controls are the two single steps and ResNet9.
+    """
     groups = {}
     for name, base in candidates().items():
         for method in FEATURED:
             groups[name, method] = [base.vary(seed=seed, **METHODS[method]) for seed in SEARCH_SEEDS]
-        for control in ("targets_only", "indicators_only"):
-            groups[name, control] = [base.vary(seed=seed, task=control) for seed in SEARCH_SEEDS]
-    for name in ("digits, 4 tokens", "patterns, 16 tokens"):  # ResNet9 knows no tokens
-        resnet = replace(candidates()[name], model=ResNetConfig(base_width=16, stem="small")).vary(steps=1200)
-        groups[name, "resnet9"] = [resnet.vary(seed=seed, learning_rate=3e-3) for seed in SEARCH_SEEDS]
+        if name in CHOSEN:
+            for control in ("targets_only", "indicators_only"):
+                groups[name, control] = [base.vary(seed=seed, task=control) for seed in SEARCH_SEEDS]
+            resnet = replace(base, model=ResNetConfig(base_width=16, stem="small")).vary(learning_rate=1e-3, steps=1000)
+            groups[name, "resnet9"] = [resnet.vary(seed=seed) for seed in SEARCH_SEEDS]
     found = sweep_groups(groups, title="regimes")
     return pd.DataFrame(
         [{"regime": name, "what": what} | _marks(run) for (name, what), runs in found.items() for run in runs]
@@ -93,7 +98,7 @@ def search_settings() -> pd.DataFrame:
         (regime.name, method, number): [
             regime.base.vary(seed=seed, **{**METHODS[method], **changes}) for seed in TUNING_SEEDS
         ]
-        for regime in (laptop.cheap, laptop.main)
+        for regime in laptop.regimes
         for method in regime.tuned
         for number, changes in enumerate(settings(method))
     }
