@@ -92,8 +92,9 @@ def plot_times(axis: Axes, groups: Groups) -> None:
             axis.plot(moment.step, row + shift, "o", ms=4.5, mfc=face, mec=colour, mew=1)
         mean = compare.restricted_times(moments).mean()
         axis.plot([mean, mean], [row - 0.38, row + 0.38], color="black", lw=1.6, zorder=5)
-    axis.set(yticks=range(len(groups)), yticklabels=[figures.label_of(name) for name in groups], xlim=(0, None))
-    axis.set_xlabel("EM step of each run (hollow: no EM in the budget); bar: mean restricted to the budget")
+    names = [figures.label_of(name).removeprefix("ViT, ") for name in groups]
+    axis.set(yticks=range(len(groups)), yticklabels=names, xlim=(0, None), ylim=(-0.5, len(groups) - 0.5))
+    axis.set_xlabel("training step of the EM (hollow: none in the budget)")
     axis.invert_yaxis()
 
 
@@ -202,12 +203,18 @@ def plot_grid(axis: Axes, grid: pd.DataFrame, names: tuple[str, str], bar: bool)
     words = text.pivot(index=names[0], columns=names[1], values="text")
     sns.heatmap(rates, annot=words, fmt="", cmap="cividis", vmin=0, vmax=1, ax=axis, cbar=bar, linewidths=0.5,
                 annot_kws={"fontsize": 8}, cbar_kws={"label": "EM rate"})  # fmt: skip
+    axis.set_yticks(axis.get_yticks(), [_name(value) for value in rates.index], rotation=0)
     axis.set(xlabel=names[1], ylabel=names[0])
+
+
+def _name(value: Any) -> str:
+    """A method's name without what all of them share, or a number as one writes it."""
+    return figures.label_of(value).removeprefix("ViT, ") if isinstance(value, str) else f"{value:.4g}"
 
 
 def _spread(n: int) -> np.ndarray:
     """Small vertical shifts that keep the marks of one row apart."""
-    return np.resize([-0.24, -0.08, 0.08, 0.24], n)
+    return np.resize([0.0, -0.12, 0.12, -0.24, 0.24], n)
 
 
 def _final(runs: Sequence[Run]) -> list[float]:
