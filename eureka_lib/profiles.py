@@ -90,7 +90,7 @@ PATTERNS_16 = replace(DIGITS_VIT, task=PATTERNS).vary(
     patch=3, depth=2, heads=4, learning_rate=1e-3, batch_size=64, steps=2000, test_samples=1000
 )
 PATTERNS_4 = replace(DIGITS_VIT, task=PATTERNS).vary(
-    patch=6, learning_rate=5e-4, batch_size=64, steps=1000, evaluate_every=25, test_samples=1000
+    patch=6, learning_rate=5e-4, batch_size=64, steps=600, evaluate_every=25, test_samples=1000
 )
 PAPER_VIT = Experiment(TwoStepConfig(indicator_source="mnist", target_source="fashion_mnist", cell=28))
 
@@ -98,18 +98,18 @@ PAPER_VIT = Experiment(TwoStepConfig(indicator_source="mnist", target_source="fa
 TUNED_16 = {
     "softmax": {"learning_rate": 1e-3},
     "norm_softmax": {"learning_rate": 1e-3},
-    "heat_treatment": {"learning_rate": 1e-3, "scale_start": 24.0},
+    "heat_treatment": {"learning_rate": 1e-3},
 }
 TUNED_DIGITS = {
     "softmax": {"learning_rate": 1e-3},
     "norm_softmax": {"learning_rate": 1e-3},
-    "heat_treatment": {"learning_rate": 1e-3, "scale_start": 24.0},
+    "heat_treatment": {"learning_rate": 1e-3},
 }
 TUNED_4 = {
     "softmax": {"learning_rate": 5e-4},
     "norm_softmax": {"learning_rate": 5e-4},
     "norm_softmax_var": {"learning_rate": 5e-4},
-    "heat_treatment": {"learning_rate": 5e-4, "scale_start": 24.0},
+    "heat_treatment": {"learning_rate": 5e-4},
     "to_block_mean": {"learning_rate": 5e-4},
     "to_value_mean": {"learning_rate": 5e-4},
     "to_value_mean_per_head": {"learning_rate": 5e-4},
@@ -122,7 +122,7 @@ TUNED_PAPER = {
 }
 LAPTOP_REGIMES = (
     Regime("patterns, 16 tokens", PATTERNS_16, TUNED_16, seeds=20),
-    Regime("digits, 4 tokens", DIGITS_VIT.vary(steps=1200), TUNED_DIGITS, seeds=20),
+    Regime("digits, 4 tokens", DIGITS_VIT.vary(steps=800, evaluate_every=25), TUNED_DIGITS, seeds=20),
     Regime("patterns, 4 tokens", PATTERNS_4, TUNED_4, seeds=20),
 )
 

@@ -132,19 +132,13 @@ def test_settings_table_names_the_command():
     assert command == "./run_all.sh 05 -p \"methods=['norm_softmax']\""
 
 
-def test_every_method_is_tuned_with_the_same_number_of_settings():
-    assert {len(search.settings(method)) for method in METHODS} == {search.SETTINGS_TRIED}
-
-
 def test_profiles_use_what_the_tuning_found():
     """The stored tuning table, the rule of ``best_settings``, and the profile agree."""
     best = search.best_settings(pd.read_csv(search.SEARCH_FOLDER / "tuning.csv"))
     for regime in profiles.get("laptop").regimes:
         for method, tuned in regime.tuned.items():
             row = best[(best["regime"] == regime.name) & (best["method"] == method)].iloc[0]
-            assert row["learning_rate"] == tuned["learning_rate"], (regime.name, method)
-            if method == "heat_treatment":
-                assert row["scale_start"] == tuned["scale_start"], regime.name
+            assert tuned == {"learning_rate": row["learning_rate"]}, (regime.name, method)
 
 
 def test_no_searched_seed_is_reported():

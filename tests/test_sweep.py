@@ -74,7 +74,7 @@ def test_killed_in_the_middle_nothing_finished_is_lost_and_workers_end(store, tm
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
     process = subprocess.Popen([sys.executable, script, store.folder], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 240
     while len(finished(store.folder)) < 3:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
