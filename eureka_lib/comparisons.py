@@ -67,16 +67,17 @@ def settings_table(groups: Mapping[str, Mapping[str, Sequence[Experiment]]], not
     return pd.DataFrame(rows).set_index(["regime", "method"])
 
 
-def plot_methods(groups: Groups, task: TwoStepTask, columns: int = 2) -> Figure:
+def plot_methods(groups: Groups, task: TwoStepTask) -> Figure:
     """Test accuracy of every run, one panel per method, plateau and chance drawn."""
+    columns = min(len(groups), 3)
     rows = -(-len(groups) // columns)
     figure, axes = figures.plt.subplots(
-        rows, columns, figsize=(figures.PLOT_WIDTH, 2.2 * rows), sharex=True, sharey=True, squeeze=False
+        rows, columns, figsize=(figures.PLOT_WIDTH, 2.6 * rows), sharex=True, sharey=True, squeeze=False
     )
     for axis, (name, runs) in zip(axes.flat, groups.items(), strict=False):
         figures.plot_accuracy(axis, runs, task)
         k = sum(figures.moment_of(run).happened for run in runs)
-        axis.set_title(f"{figures.label_of(name)}: {k} of {len(runs)} EMs", fontsize=10)
+        axis.set_title(f"{_name(name)}: {k} of {len(runs)} EMs", fontsize=9)
         axis.label_outer()
     for axis in axes.flat[len(groups) :]:
         axis.set_visible(False)
@@ -92,7 +93,7 @@ def plot_times(axis: Axes, groups: Groups) -> None:
             axis.plot(moment.step, row + shift, "o", ms=4.5, mfc=face, mec=colour, mew=1)
         mean = compare.restricted_times(moments).mean()
         axis.plot([mean, mean], [row - 0.38, row + 0.38], color="black", lw=1.6, zorder=5)
-    names = [figures.label_of(name).removeprefix("ViT, ") for name in groups]
+    names = [_name(name) for name in groups]
     axis.set(yticks=range(len(groups)), yticklabels=names, xlim=(0, None), ylim=(-0.5, len(groups) - 0.5))
     axis.set_xlabel("training step of the EM (hollow: none in the budget)")
     axis.invert_yaxis()

@@ -58,7 +58,7 @@ def test_methods_get_a_panel_each():
         profiles.get("smoke").cheap.base.build_task(),
     )
     titles = [axis.get_title(loc="left") for axis in figure.axes if axis.get_visible()]
-    assert titles == ["ViT, softmax: 12 of 20 EMs", "ViT, NormSoftmax: 20 of 20 EMs", "ViT, Heat Treatment: 1 of 1 EMs"]
+    assert titles == ["softmax: 12 of 20 EMs", "NormSoftmax: 20 of 20 EMs", "Heat Treatment: 1 of 1 EMs"]
 
 
 def test_sweep_shows_every_run_and_the_rate():
