@@ -96,23 +96,23 @@ PAPER_VIT = Experiment(TwoStepConfig(indicator_source="mnist", target_source="fa
 
 # What python -m eureka_lib.search tuning found; the paper's are its documented runs'.
 TUNED_16 = {
-    "softmax": {"learning_rate": 1e-3},
-    "norm_softmax": {"learning_rate": 1e-3},
-    "heat_treatment": {"learning_rate": 1e-3},
+    "softmax": {"learning_rate": 0.004},
+    "norm_softmax": {"learning_rate": 0.004},
+    "heat_treatment": {"learning_rate": 0.001},
 }
 TUNED_DIGITS = {
-    "softmax": {"learning_rate": 1e-3},
-    "norm_softmax": {"learning_rate": 1e-3},
-    "heat_treatment": {"learning_rate": 1e-3},
+    "softmax": {"learning_rate": 0.004},
+    "norm_softmax": {"learning_rate": 0.004},
+    "heat_treatment": {"learning_rate": 0.001},
 }
 TUNED_4 = {
-    "softmax": {"learning_rate": 5e-4},
-    "norm_softmax": {"learning_rate": 5e-4},
-    "norm_softmax_var": {"learning_rate": 5e-4},
-    "heat_treatment": {"learning_rate": 5e-4},
-    "to_block_mean": {"learning_rate": 5e-4},
-    "to_value_mean": {"learning_rate": 5e-4},
-    "to_value_mean_per_head": {"learning_rate": 5e-4},
+    "softmax": {"learning_rate": 0.002},
+    "norm_softmax": {"learning_rate": 0.004},
+    "norm_softmax_var": {"learning_rate": 0.002},
+    "heat_treatment": {"learning_rate": 0.002},
+    "to_block_mean": {"learning_rate": 0.002},
+    "to_value_mean": {"learning_rate": 0.004},
+    "to_value_mean_per_head": {"learning_rate": 0.002},
 }
 TUNED_PAPER = {
     "softmax": {"learning_rate": 5e-4},
