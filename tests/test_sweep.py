@@ -69,7 +69,9 @@ def alive(pid):
     return state != "Z"
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="reads child processes from /proc, which is Linux's")
+@pytest.mark.skipif(
+    not os.path.exists(f"/proc/self/task/{os.getpid()}/children"), reason="finds child processes in Linux's /proc"
+)
 def test_killed_in_the_middle_nothing_finished_is_lost_and_workers_end(store, tmp_path):
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
