@@ -88,7 +88,7 @@ def plot_times(axis: Axes, groups: Groups) -> None:
     """EM step of each run by method: filled where it happened, hollow where censored; a bar at the restricted mean."""
     for row, (name, runs) in enumerate(groups.items()):
         moments, colour = [figures.moment_of(run) for run in runs], figures.colour_of(name)
-        for moment, shift in zip(sorted(moments, key=lambda m: m.step), _spread(len(runs)), strict=True):
+        for moment, shift in zip(moments, _spread([moment.step for moment in moments]), strict=True):
             face = colour if moment.happened else "none"
             axis.plot(moment.step, row + shift, "o", ms=4.5, mfc=face, mec=colour, mew=1)
         mean = compare.restricted_times(moments).mean()
@@ -213,9 +213,15 @@ def _name(value: Any) -> str:
     return figures.label_of(value).removeprefix("ViT, ") if isinstance(value, str) else f"{value:.4g}"
 
 
-def _spread(n: int) -> np.ndarray:
-    """Small vertical shifts that keep the marks of one row apart."""
-    return np.resize([0.0, -0.12, 0.12, -0.24, 0.24], n)
+def _spread(steps: Sequence[int]) -> np.ndarray:
+    """Vertical shifts that keep apart the marks of one row that stand at the same step."""
+    steps = np.asarray(steps)
+    shifts = np.zeros(len(steps))
+    for step in np.unique(steps):
+        same = steps == step
+        reach = min(0.36, 0.06 * (same.sum() - 1))
+        shifts[same] = np.linspace(-reach, reach, same.sum())
+    return shifts
 
 
 def _final(runs: Sequence[Run]) -> list[float]:

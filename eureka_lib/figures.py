@@ -259,14 +259,14 @@ def plot_survival(axis: Axes, groups: dict[str, Sequence[Run]]) -> None:
         )  # fmt: skip
         k = sum(moment.happened for moment in moments)
         axis.step(
-            steps, no_em, where="post", color=colour_of(method), label=f"{label_of(method)}: {k} of {len(runs)} EM"
+            steps, no_em, where="post", color=colour_of(method), label=f"{label_of(method)}:\n{k} of {len(runs)} EMs"
         )
         axis.fill_between(steps, low, high, step="post", color=colour_of(method), alpha=0.15, lw=0)
         for moment in moments:
             if not moment.happened:
                 axis.plot(moment.step, curve.no_em[-1], "|", color=colour_of(method), ms=10, mew=1.5)
     axis.set(xlabel="training step", ylabel="share of runs without an EM", ylim=(-0.03, 1.03))
-    axis.legend(loc="best")
+    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
 
 
 class LiveCurve:

@@ -48,6 +48,8 @@ def test_times_show_every_run_hollow_where_censored():
     comparisons.plot_times(axis, {"softmax": SLOW, "norm_softmax": QUICK})
     marks = [line for line in axis.get_lines() if line.get_marker() == "o"]
     assert len(marks) == 40
+    places = [(line.get_xdata()[0], round(float(line.get_ydata()[0]), 6)) for line in marks]
+    assert len(set(places)) == 40, "no mark hides another"
     hollow = [line for line in marks if line.get_markerfacecolor() == "none"]
     assert len(hollow) == 8 and {line.get_xdata()[0] for line in hollow} == {1000}
 

@@ -105,7 +105,7 @@ def test_survival_counts_runs_and_marks_the_censored(runs):
     figure, (axis,) = figures.panels(1)
     figures.plot_survival(axis, {"softmax": runs[:2], "resnet9": runs[2:]})
     labels = [text.get_text() for text in axis.get_legend().get_texts()]
-    assert labels == ["ViT, softmax: 0 of 2 EM", "ResNet9: 0 of 1 EM"]
+    assert labels == ["ViT, softmax:\n0 of 2 EMs", "ResNet9:\n0 of 1 EMs"]
     assert sum(line.get_marker() == "|" for line in axis.get_lines()) == 3
 
 

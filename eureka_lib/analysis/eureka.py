@@ -104,16 +104,15 @@ class Survival:
 
 
 def kaplan_meier(moments: Sequence[Moment], confidence: float = 0.95) -> Survival:
-    """Kaplan-Meier curve of the time to the EM (SciPy; log-log Greenwood interval, which stays in [0, 1])."""
+    """Kaplan-Meier curve of the time to the EM (SciPy; log-log Greenwood interval, which stays in [0, 1]).
+
+    The interval is not a number where nobody or everybody has jumped: there it is undefined.
+    """
     curve = stats.ecdf(_censored(moments)).sf
     with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)  # where nobody or everybody has jumped there is no interval
         interval = curve.confidence_interval(confidence, method="log-log")
-    return Survival(
-        curve.quantiles, curve.probabilities,
-        np.nan_to_num(interval.low.probabilities, nan=0.0),
-        np.nan_to_num(interval.high.probabilities, nan=1.0),
-    )  # fmt: skip
+    return Survival(curve.quantiles, curve.probabilities, interval.low.probabilities, interval.high.probabilities)
 
 
 def log_rank(first: Sequence[Moment], second: Sequence[Moment]) -> float:

@@ -115,7 +115,8 @@ def test_kaplan_meier_by_hand():
 
 
 def test_kaplan_meier_without_any_event_stays_at_one():
-    assert kaplan_meier(moments_of((5, False), (5, False))).no_em.tolist() == [1.0]
+    curve = kaplan_meier(moments_of((5, False), (5, False)))
+    assert curve.no_em.tolist() == [1.0] and math.isnan(curve.low[0])
 
 
 def test_median_is_none_until_half_have_jumped():
