@@ -168,13 +168,13 @@ def labelled_table(groups: Mapping[Any, Sequence[Run]], column: str) -> pd.DataF
 
 def regime_table(found: Mapping[str, Groups]) -> pd.DataFrame:
     """A row per run of all regimes, the regime's name in front."""
-    tables = [figures.run_table([r for runs in groups.values() for r in runs]) for groups in found.values()]
-    return pd.concat(dict(zip(found, tables, strict=True)), names=["regime", None]).reset_index(level=0)
+    return labelled_table({name: [r for runs in groups.values() for r in runs] for name, groups in found.items()},
+                          "regime")  # fmt: skip
 
 
-def regime_summary(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def method_tables(found: Mapping[str, Groups]) -> pd.DataFrame:
     """The method tables of all regimes as one, indexed by regime and method."""
-    return pd.concat(tables, names=["regime"]).fillna("")
+    return pd.concat({name: method_table(groups) for name, groups in found.items()}, names=["regime"]).fillna("")
 
 
 def log_axis(axis: Axes, values: Sequence[float]) -> None:
@@ -225,7 +225,7 @@ def _spread(steps: Sequence[int]) -> np.ndarray:
 
 
 def _final(runs: Sequence[Run]) -> list[float]:
-    return [float(run.history["test_accuracy"].iloc[-1]) for run in runs]
+    return [run.final_accuracy for run in runs]
 
 
 def _numbers(runs: Sequence[Run], what: str) -> list[float]:

@@ -78,7 +78,11 @@ def label_of(method: str) -> str:
 
 def method_of(run: Run) -> str:
     """The method that a run stands for: the model's name where there is no attention, the fix, or the attention."""
-    fix, model = run.config["fix"], run.config["model"]
+    return _method(run.config)
+
+
+def _method(config: dict) -> str:
+    fix, model = config["fix"], config["model"]
     if fix["gradient_scaling"] != "none":
         return fix["gradient_scaling"]
     if fix["scale_schedule"] != "constant":
@@ -88,7 +92,7 @@ def method_of(run: Run) -> str:
 
 def moment_of(run: Run) -> Moment:
     """A run's Eureka-moment by the library's criterion."""
-    return eureka_moment(run.history["step"], run.history["test_accuracy"])
+    return eureka_moment(*run.accuracy)
 
 
 def tidy(runs: Sequence[Run]) -> pd.DataFrame:
@@ -105,23 +109,23 @@ def run_table(runs: Sequence[Run]) -> pd.DataFrame:
     """One row per run: method, seed, whether and when it had its EM, share of the budget on the plateau, accuracy."""
     rows = []
     for run in runs:
-        history, moment = run.history, moment_of(run)
+        moment = moment_of(run)
         rows.append({
             "method": method_of(run), "seed": run.config["model_seed"], "status": run.status,
             "EM": moment.happened, "EM or censored at step": moment.step,
-            "plateau, share of budget": round(plateau_fraction(history["step"], history["test_accuracy"]), 3),
-            "final test accuracy": history["test_accuracy"].iloc[-1],
+            "plateau, share of budget": round(plateau_fraction(*run.accuracy), 3),
+            "final test accuracy": run.final_accuracy,
         })  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def describe_run(run: Run) -> str:
     """A run in a sentence: its plateau, its EM, where it ended."""
-    history, moment = run.history, moment_of(run)
-    share = plateau_fraction(history["step"], history["test_accuracy"])
+    moment, share = moment_of(run), plateau_fraction(*run.accuracy)
     what = f"Eureka-moment at step {moment.step}" if moment.happened else f"no Eureka-moment by step {moment.step}"
-    final = history["test_accuracy"].iloc[-1]
-    return f"{share:.0%} of the budget on the plateau; {what}; final test accuracy {final:.3f} ({run.status})"
+    return (
+        f"{share:.0%} of the budget on the plateau; {what}; final test accuracy {run.final_accuracy:.3f} ({run.status})"
+    )
 
 
 def save(figure: Figure, name: str, data: pd.DataFrame, runs: Sequence[Run], profile: str, notebook: str) -> Path:
@@ -215,27 +219,27 @@ def derived_line(axis: Axes, value: float, text: str, decimals: int = 2) -> None
     axis.annotate(label, (1.01, value), xycoords=place, va="center", fontsize=8, color=DERIVED)
 
 
-def plot_seeds(axis: Axes, runs: Sequence[Run], column: str, ls: str = "-", mark_moments: bool = True) -> None:
+def plot_seeds(axis: Axes, runs: Sequence[Run], column: str) -> None:
     """One line per run of a history's ``column`` against the training step, with a star at each Eureka-moment."""
     seen = set()
     for run in runs:
         method, history, moment = method_of(run), run.history, moment_of(run)
         label = None if method in seen else label_of(method)
         seen.add(method)
-        axis.plot(history["step"], history[column], color=colour_of(method), ls=ls, lw=1.1, alpha=0.75, label=label)
-        if mark_moments and moment.happened:
+        axis.plot(history["step"], history[column], color=colour_of(method), lw=1.1, alpha=0.75, label=label)
+        if moment.happened:
             at = history.loc[history["step"] == moment.step, column]
             axis.plot(moment.step, at, "*", color=colour_of(method), ms=9, mec="white", mew=0.6, zorder=5)
     axis.set_xlabel("training step")
 
 
-def plot_loss(axis: Axes, runs: Sequence[Run], task: TwoStepTask, column: str = "train_loss") -> None:
-    """Loss curves over the derived plateau and floor; the runs share one label smoothing."""
+def plot_loss(axis: Axes, runs: Sequence[Run], task: TwoStepTask) -> None:
+    """Training-loss curves over the derived plateau and floor; the runs share one label smoothing."""
     smoothing = runs[0].config["training"]["label_smoothing"]
-    plot_seeds(axis, runs, column)
+    plot_seeds(axis, runs, "train_loss")
     derived_line(axis, task.plateau_loss(smoothing), "plateau", decimals=3)
     derived_line(axis, task.floor_loss(smoothing), "floor", decimals=3)
-    axis.set_ylabel({"train_loss": "training loss (nats)", "test_loss": "test loss (nats)"}[column])
+    axis.set_ylabel("training loss (nats)")
     axis.set_ylim(bottom=0.4)
 
 
@@ -276,7 +280,7 @@ class LiveCurve:
     """
 
     def __init__(self, experiment: Experiment, task: TwoStepTask):
-        self.steps, self.method = experiment.training.steps, method_of(Run("", experiment.config(), None, {}))
+        self.steps, self.method = experiment.training.steps, _method(experiment.config())
         self.bar = progress.Progress("training", self.steps)
         self.handle: DisplayHandle | None = None
         self.figure, self.axis = plt.subplots(figsize=(PLOT_WIDTH, 3))

@@ -4,7 +4,7 @@ Each rule is a function from runs to a :class:`~eureka_lib.claims.Claim`. Its do
 nothing is softened afterwards.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -43,7 +43,7 @@ def plateau_then_jump(runs: Sequence[Run], profile: str, figure: str) -> Claim:
     Reproduced needs its Wilson interval above one half *and* a run with such a plateau and an EM whose jump is shorter
     than the plateau was. Not reproduced: interval below one half. Anything else is undecided.
     """
-    long = [run for run in runs if plateau_fraction(*_accuracy(run)) >= PLATEAU_SHARE]
+    long = [run for run in runs if plateau_fraction(*run.accuracy) >= PLATEAU_SHARE]
     jumped = [run for run in long if _jumps_abruptly(run)]
     interval = wilson_interval(len(long), len(runs))
     verdict = verdict_of(interval, MAJORITY)
@@ -91,10 +91,7 @@ def alleviates(runs: Sequence[Run], baseline: Sequence[Run], name: str, profile:
     interval lies below 1, not reproduced if above, and undecided if it holds 1 or if the verdict differs between the
     EM thresholds ``THRESHOLD`` and ``STRICT_THRESHOLD``.
     """
-    estimates = [
-        compare.time_ratio(_moments(runs, threshold), _moments(baseline, threshold))
-        for threshold in (THRESHOLD, STRICT_THRESHOLD)
-    ]
+    estimates = _under_both_thresholds(compare.time_ratio, runs, baseline)
     p = log_rank(_moments(runs), _moments(baseline))
     return _compared(
         "C5", f"{name} alleviates the plateau.", estimates, len(runs) + len(baseline),
@@ -110,10 +107,7 @@ def likelier(runs: Sequence[Run], baseline: Sequence[Run], name: str, profile: s
 
     Undecided also if the verdict differs between the two EM thresholds.
     """
-    estimates = [
-        compare.odds_ratio(_moments(runs, threshold), _moments(baseline, threshold))
-        for threshold in (THRESHOLD, STRICT_THRESHOLD)
-    ]
+    estimates = _under_both_thresholds(compare.odds_ratio, runs, baseline)
     k, k0 = (sum(moment.happened for moment in _moments(group)) for group in (runs, baseline))
     return _compared(
         "C6", f"{name} makes learning the intermediate task likelier.", estimates, len(runs) + len(baseline),
@@ -140,7 +134,7 @@ def fewer_steps(runs: Sequence[Run], baseline: Sequence[Run], name: str, profile
     first version has 0.2, which the interval is to be compared with by the reader.
     """
     level = CLOSE_TO_BASELINE * float(np.mean(_final(baseline)))
-    times, others = ([compare.first_step_at(*_accuracy(run), level) for run in group] for group in (runs, baseline))
+    times, others = ([compare.first_step_at(*run.accuracy, level) for run in group] for group in (runs, baseline))
     estimate = compare.time_ratio(times, others)
     return _compared(
         "C6", f"{name} needs fewer training steps (v1: 95 % of the baseline in 20 % of the steps).", [estimate],
@@ -200,6 +194,12 @@ def more_robust(rates: pd.DataFrame, method: str, profile: str, figure: str) -> 
     )  # fmt: skip
 
 
+def _under_both_thresholds(
+    estimate: Callable[[list[Moment], list[Moment]], Estimate], runs: Sequence[Run], baseline: Sequence[Run]
+) -> list[Estimate]:
+    return [estimate(_moments(runs, level), _moments(baseline, level)) for level in (THRESHOLD, STRICT_THRESHOLD)]
+
+
 def _compared(
     claim: str, statement: str, estimates: Sequence[Estimate], n: int, effect: str, test: str, threshold: float,
     profile: str, figure: str, smaller: bool = False,
@@ -215,20 +215,16 @@ def _compared(
 
 
 def _moments(runs: Sequence[Run], threshold: float = THRESHOLD) -> list[Moment]:
-    return [eureka_moment(*_accuracy(run), threshold) for run in runs]
+    return [eureka_moment(*run.accuracy, threshold) for run in runs]
 
 
 def _final(runs: Sequence[Run]) -> list[float]:
-    return [float(run.history["test_accuracy"].iloc[-1]) for run in runs]
-
-
-def _accuracy(run: Run) -> tuple[pd.Series, pd.Series]:
-    return run.history["step"], run.history["test_accuracy"]
+    return [run.final_accuracy for run in runs]
 
 
 def _jumps_abruptly(run: Run) -> bool:
-    duration = jump_duration(*_accuracy(run))
-    plateau = plateau_fraction(*_accuracy(run)) * run.history["step"].iloc[-1]
+    duration = jump_duration(*run.accuracy)
+    plateau = plateau_fraction(*run.accuracy) * run.history["step"].iloc[-1]
     return duration is not None and duration < plateau
 
 

@@ -41,6 +41,16 @@ class Run:
         """ "finished" or "diverged"."""
         return self.meta["status"]
 
+    @property
+    def accuracy(self) -> tuple[pd.Series, pd.Series]:
+        """Steps and test accuracies of all evaluations, as the functions of ``analysis.eureka`` take them."""
+        return self.history["step"], self.history["test_accuracy"]
+
+    @property
+    def final_accuracy(self) -> float:
+        """Test accuracy of the last evaluation."""
+        return float(self.history["test_accuracy"].iloc[-1])
+
 
 def key_of(config: Config) -> str:
     """16 hexadecimal digits that name a configuration under the current results version."""

@@ -2,10 +2,10 @@
 
 ``python -m eureka_lib.search regimes`` tries candidate regimes and scores them by the paper's marks: a long plateau at
 the derived 0.55, each step alone learned at once, a ResNet without plateau, W_Q and W_K starved of gradient on the
-plateau, and earlier Eureka-moments with the fixes. ``python -m eureka_lib.search tuning`` then tries
-the same four learning rates for every method in the chosen regimes (all else, such as where Heat Treatment starts, is
-the paper's). Both use seeds from
-1000 on, which no notebook reports, and leave their raw results, a row per run, in ``figures/search``.
+plateau, and earlier Eureka-moments with the fixes. ``python -m eureka_lib.search tuning`` then tries the same four
+learning rates for every method in the chosen regimes (all else, such as where Heat Treatment starts, is the paper's).
+Both use seeds from 1000 on, which no notebook reports, and leave their raw results, a row per run, in
+``figures/search``.
 """
 
 import argparse
@@ -123,8 +123,8 @@ def _marks(run: Run) -> dict:
         "seed": run.config["model_seed"],
         "EM": moment.happened,
         "EM or censored at step": moment.step,
-        "plateau, share of budget": round(plateau_fraction(history["step"], history["test_accuracy"]), 3),
-        "final accuracy": history["test_accuracy"].iloc[-1],
+        "plateau, share of budget": round(plateau_fraction(*run.accuracy), 3),
+        "final accuracy": run.final_accuracy,
     }
     if "gradient_v" in history:
         plateau = history[(history["step"] > 0) & (history["step"] < moment.step)].tail(10)

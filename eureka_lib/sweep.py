@@ -76,23 +76,22 @@ def _run_and_note(experiment: Experiment, store_folder: Path, note: Path) -> Run
 def _follow(futures: dict[Future, Experiment], notes: Path, title: str) -> None:
     """Show progress until all futures are done."""
     total = sum(e.training.steps for e in futures.values())
-    pending = set(futures)
+    note_of = {future: notes / e.key for future, e in futures.items()}
+    pending, steps, moments = set(futures), 0, 0  # steps and moments of the runs that are done
     with Progress(title, total) as progress:
         while pending:
-            _, pending = wait(pending, timeout=POLL_SECONDS)
-            done = [f for f in futures if f not in pending]
-            moments = sum(_has_moment(f) for f in done)
-            steps = sum(futures[f].training.steps for f in done) + sum(
-                _steps_noted(notes / futures[f].key) for f in pending
-            )
-            progress.update(steps, f"{len(done)}/{len(futures)} runs, {moments} Eureka-moments")
+            done, pending = wait(pending, timeout=POLL_SECONDS)
+            steps += sum(futures[f].training.steps for f in done)
+            moments += sum(_has_moment(f) for f in done)
+            under_way = sum(_steps_noted(note_of[f]) for f in pending)
+            note = f"{len(futures) - len(pending)}/{len(futures)} runs, {moments} Eureka-moments"
+            progress.update(steps + under_way, note)
 
 
 def _has_moment(future: Future) -> bool:
     if future.exception():
         return False
-    history = future.result().history
-    return eureka_moment(history["step"], history["test_accuracy"]).happened
+    return eureka_moment(*future.result().accuracy).happened
 
 
 def _steps_noted(note: Path) -> int:

@@ -34,7 +34,7 @@ def test_its_new_attention_trains_and_is_drawn(tiny, store):
 
 
 def test_its_verdicts_are_those_of_the_stored_claims():
-    """Every comparison of the laptop's claims stands in the README with its numbers, and every claim with its verdict."""
+    """Every comparison of the laptop's claims stands in the README with its numbers, each claim with its verdict."""
     for file in sorted((paths.ROOT / "figures" / "claims").glob("*.json")):
         for row in json.loads(file.read_text()):
             if match := re.search(r"over softmax's: ([\d.]+ \([\d.]+ to [\d.]+\)); with", row["effect"]):
