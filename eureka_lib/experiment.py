@@ -20,6 +20,14 @@ from eureka_lib.models.resnet import ResNet9, ResNetConfig
 from eureka_lib.models.vit import ViT, ViTConfig
 from eureka_lib.runs import Run, RunStore, key_of
 from eureka_lib.tasks import images
+from eureka_lib.tasks.further import (
+    ColourOrItemTask,
+    DigitGroupsTask,
+    NaturalIndicatorsTask,
+    NoFixedPositionTask,
+    PositionTask,
+    SameColourTask,
+)
 from eureka_lib.tasks.two_step import Batch, IndicatorsOnlyTask, TargetsOnlyTask, TwoStepConfig, TwoStepTask
 from eureka_lib.training.gradients import GRADIENT_SCALINGS
 from eureka_lib.training.loop import train
@@ -28,7 +36,17 @@ from eureka_lib.training.precision import PRECISIONS, with_precision
 from eureka_lib.training.schedules import LEARNING_RATE_SCHEDULES, SCALE_SCHEDULES, heat
 from eureka_lib.validation import check_choice, check_real, check_whole
 
-TASKS = {"two_step": TwoStepTask, "targets_only": TargetsOnlyTask, "indicators_only": IndicatorsOnlyTask}
+TASKS: dict[str, type[TwoStepTask]] = {
+    "two_step": TwoStepTask,
+    "no_fixed_position": NoFixedPositionTask,
+    "natural_indicators": NaturalIndicatorsTask,
+    "position_as_indicator": PositionTask,
+    "same_colour": SameColourTask,
+    "colour_or_item": ColourOrItemTask,
+    "digit_groups": DigitGroupsTask,
+    "targets_only": TargetsOnlyTask,
+    "indicators_only": IndicatorsOnlyTask,
+}
 MODELS = {
     "vit": (ViTConfig, lambda config, task: ViT(config, task.image_size, task.n_classes)),
     "resnet9": (ResNetConfig, lambda config, task: ResNet9(config, task.n_classes)),
@@ -93,7 +111,9 @@ class Experiment:
     data_seed: int = 0  # training samples and their order
 
     def __post_init__(self):
-        check_choice("task", self.task.name, TASKS)
+        kind = TASKS[check_choice("task", self.task.name, TASKS)].config_class
+        if type(self.task) is not kind:
+            raise TypeError(f"task {self.task.name} takes a {kind.__name__}, got {self.task}")
         check_choice("model", self.model.name, MODELS)
         check_whole("model_seed", self.model_seed)
         check_whole("data_seed", self.data_seed)
@@ -105,15 +125,18 @@ class Experiment:
     def vary(self, **changes) -> "Experiment":
         """A copy with the named fields changed, wherever they live: ``vary(attention="norm_softmax", steps=100)``.
 
-        ``seed`` sets model and data seed at once, ``task`` the task's name. Raises ValueError for a name that no part
-        has, with the nearest one that exists, and whatever the changed part raises for a bad value.
+        ``seed`` sets model and data seed at once; ``task`` changes to the task of that name, with its own sources if it
+        has any. Raises ValueError for a name that no part has, with the nearest one that exists, and whatever the
+        changed part raises for a bad value.
         """
         if "seed" in changes:
             seed = check_whole("seed", changes.pop("seed"))
             changes = {"model_seed": seed, "data_seed": seed, **changes}
         parts = {name: getattr(self, name) for name in ("task", "model", "training", "fix")}
         if "task" in changes:
-            parts["task"] = replace(self.task, name=check_choice("task", changes.pop("task"), TASKS))
+            name = check_choice("task", changes.pop("task"), TASKS)
+            mine = {f.name for f in fields(TASKS[name].config_class)} & changes.keys()
+            parts["task"] = _task_config(name, self.task, {field: changes.pop(field) for field in mine})
         owners = {f.name: part for part, value in parts.items() for f in fields(value) if f.name != "name"}
         own = {"model_seed", "data_seed"}
         for name in changes:
@@ -135,7 +158,7 @@ class Experiment:
 
     def sources(self) -> list[str]:
         """Names of the image sources that the task draws from."""
-        return sorted({self.task.indicator_source, self.task.target_source})
+        return TASKS[self.task.name].sources(self.task)
 
     def build_task(self, device: torch.device | str = "cpu") -> TwoStepTask:
         """The task, with its images on ``device``."""
@@ -146,22 +169,56 @@ class Experiment:
         torch.manual_seed(self.model_seed)
         return MODELS[self.model.name][1](self.model, task)
 
+    def model_at(self, run: Run, step: int, task: TwoStepTask) -> nn.Module:
+        """The model of a stored ``run`` of this experiment as it was at ``step``, in evaluation mode, on the CPU."""
+        with torch.random.fork_rng(devices=[]):
+            model = self.build_model(task)
+        model.load_state_dict(run.weights(step))
+        return model.eval()
+
+
+def _task_config(name: str, like: TwoStepConfig, changes: dict) -> TwoStepConfig:
+    """The configuration of the task ``name``: ``changes``, and whatever else ``like`` has that it does not redefine."""
+    kind = TASKS[name].config_class
+    if kind is type(like):
+        return replace(like, name=name, **changes)
+    redefined = {field for some in {kind, type(like)} - {TwoStepConfig} for field in some.__annotations__}
+    shared = {f.name: getattr(like, f.name) for f in fields(TwoStepConfig) if f.name not in redefined}
+    return kind(**{**shared, **changes, "name": name})
+
 
 OnEvaluation = Callable[[pd.DataFrame], None]
 
 
-def run(experiment: Experiment, store: RunStore | None = None, on_evaluation: OnEvaluation | None = None) -> Run:
+def run(
+    experiment: Experiment,
+    store: RunStore | None = None,
+    on_evaluation: OnEvaluation | None = None,
+    weights_every: int = 0,
+) -> Run:
     """The stored run of ``experiment``, trained first if there is none.
 
     ``on_evaluation`` is called with the history so far after every evaluation, or once with all of it if it was stored.
+    With ``weights_every`` the run also keeps its weights: every so many steps, and after the last. The training itself
+    is the same, bit for bit.
     """
     store = store or RunStore()
     on_evaluation = on_evaluation or (lambda history: None)
-    stored = store.load(experiment.config())
+    stored = store.load(stored_config(experiment, weights_every))
     if stored is not None:
         on_evaluation(stored.history)
         return stored
-    return store.save(experiment.config(), *_train(experiment, on_evaluation))
+    history, meta, weights = _train(experiment, on_evaluation, weights_every)
+    if weights_every:
+        store.save(experiment.config(), history, meta)  # whoever wants no weights finds it, too
+    return store.save(stored_config(experiment, weights_every), history, meta, weights)
+
+
+def stored_config(experiment: Experiment, weights_every: int = 0) -> dict:
+    """What a run is stored under: the experiment's configuration, and ``weights_every`` if weights are kept."""
+    if not check_whole("weights_every", weights_every):
+        return experiment.config()
+    return experiment.config() | {"weights_every": weights_every}
 
 
 def device() -> torch.device:
@@ -182,9 +239,12 @@ def _quiet_surroundings(where: torch.device) -> Iterator[None]:
             torch.set_num_threads(threads)
 
 
-def _train(experiment: Experiment, on_evaluation: OnEvaluation) -> tuple[pd.DataFrame, dict]:
-    """Train from scratch: the history, and the meta data to keep with it."""
+def _train(
+    experiment: Experiment, on_evaluation: OnEvaluation, weights_every: int
+) -> tuple[pd.DataFrame, dict, dict[int, dict[str, Tensor]]]:
+    """Train from scratch: the history, the meta data to keep with it, and the weights by step."""
     settings, where = experiment.training, device()
+    weights: dict[int, dict[str, Tensor]] = {}
     started = time.monotonic()
     with _quiet_surroundings(where):
         task = experiment.build_task(where)
@@ -193,6 +253,12 @@ def _train(experiment: Experiment, on_evaluation: OnEvaluation) -> tuple[pd.Data
         loss = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
         attention = Attention(model, experiment)
         test_batches = _test_batches(task, settings.test_samples, where)
+
+        def before_step(step: int) -> None:
+            attention.set_scale(step)
+            if weights_every and step % weights_every == 0:
+                weights[step] = _copy_of(model)
+
         outcome = train(
             model=with_precision(model, settings.precision),
             batches=((batch.images, batch.labels) for batch in task.stream(data, settings.batch_size)),
@@ -204,10 +270,12 @@ def _train(experiment: Experiment, on_evaluation: OnEvaluation) -> tuple[pd.Data
                 _evaluate(model, test_batches, loss) | attention.measure(test_batches[0].images[:200])
             ),
             evaluate_every=settings.evaluate_every,
-            before_step=attention.set_scale,
+            before_step=before_step,
             before_update=attention.before_update,
             on_evaluation=on_evaluation,
         )
+        if weights_every:
+            weights[int(outcome.history["step"].iloc[-1])] = _copy_of(model)
     meta = {
         "status": outcome.status,
         "wall_seconds": round(time.monotonic() - started, 2),
@@ -217,7 +285,11 @@ def _train(experiment: Experiment, on_evaluation: OnEvaluation) -> tuple[pd.Data
         "git_commit": provenance.git_commit(),
         "data_sha256": {source: images.checksum(source) for source in experiment.sources()},
     }
-    return outcome.history, meta
+    return outcome.history, meta, weights
+
+
+def _copy_of(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
 
 
 class Attention:

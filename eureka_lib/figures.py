@@ -22,7 +22,7 @@ from eureka_lib import paths, progress, provenance
 from eureka_lib.analysis.eureka import Moment, eureka_moment, kaplan_meier, plateau_fraction
 from eureka_lib.experiment import Experiment
 from eureka_lib.runs import Run
-from eureka_lib.tasks.two_step import CELL_NAMES, TOP_RIGHT, Batch, TwoStepTask
+from eureka_lib.tasks.two_step import CELL_NAMES, Batch, TwoStepTask
 
 COLOURS = {
     "softmax": "#0072B2",
@@ -185,19 +185,23 @@ def _distinct(values) -> list:
 def plot_batch(batch: Batch, n: int = 6) -> Figure:
     """The first ``n`` samples as pictures: which target counts (framed), and the label."""
     figure, axes = plt.subplots(1, n, figsize=(PLOT_WIDTH, PLOT_WIDTH / n + 0.45))
-    cell = batch.images.shape[-1] // 2
-    low, high = batch.images[:n].min(), batch.images[:n].max()
     for i, axis in enumerate(axes):
-        axis.imshow(((batch.images[i] - low) / (high - low)).permute(1, 2, 0).numpy())
-        row, column = divmod(int(batch.target[i]), 2)
-        frame = plt.Rectangle((column * cell - 0.5, row * cell - 0.5), cell, cell, fill=False, ec="#F0E442", lw=2.5,
-                              clip_on=False)  # fmt: skip
-        axis.add_patch(frame)
-        same = "same" if batch.target[i] == TOP_RIGHT else "different"
+        plot_sample(axis, batch, i)
+        same = "same" if batch.same[i] else "different"
         axis.set_title(f"{same} \N{RIGHTWARDS ARROW}\nlabel {batch.labels[i]}", fontsize=9, loc="center")
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
     return figure
+
+
+def plot_sample(axis: Axes, batch: Batch, i: int) -> None:
+    """Sample ``i`` as a picture, on the brightness scale of its batch, the target that counts framed."""
+    cell, low, high = batch.images.shape[-1] // 2, batch.images.min(), batch.images.max()
+    axis.imshow(((batch.images[i] - low) / (high - low)).permute(1, 2, 0).numpy())
+    row, column = divmod(int(batch.target[i]), 2)
+    frame = plt.Rectangle((column * cell - 0.5, row * cell - 0.5), cell, cell, fill=False, ec="#F0E442", lw=2.5,
+                          clip_on=False)  # fmt: skip
+    axis.add_patch(frame)
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
 
 
 def batch_table(batch: Batch) -> pd.DataFrame:

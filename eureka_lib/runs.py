@@ -1,7 +1,8 @@
 """The run store: every finished training, kept once and found again by its configuration.
 
 A run's key is a hash of its full configuration and of :data:`RESULTS_VERSION`. Its folder holds three readable files:
-``config.json``, ``history.csv`` and ``meta.json`` (status, wall time, machine, versions, checksums). A folder appears
+``config.json``, ``history.csv`` and ``meta.json`` (status, wall time, machine, versions, checksums), and beside them
+the weights along the training, as safetensors, if it was asked to keep any. A folder appears
 under its key by one rename after everything is written, so a killed process leaves no half-written run and two
 processes may store the same run. On loading, the configuration and the history's checksum are verified; a run that
 does not fit is said so, set aside and trained again. Nothing is ever unpickled.
@@ -14,11 +15,14 @@ import os
 import shutil
 import uuid
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import safetensors.torch
+from torch import Tensor
 
 from eureka_lib import paths
 
@@ -29,12 +33,37 @@ Config = dict[str, Any]
 
 @dataclass(frozen=True)
 class Run:
-    """A stored training: its ``key``, nested ``config``, ``history`` (a row per evaluation) and ``meta`` data."""
+    """A stored training: nested ``config``, ``history`` (a row per evaluation), ``meta`` data, and its ``folder``."""
 
-    key: str
+    folder: Path
     config: Config
     history: pd.DataFrame
     meta: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        """The hash that names it."""
+        return self.folder.name
+
+    @property
+    def weight_steps(self) -> list[int]:
+        """The steps of which the weights are kept, ascending; none unless they were asked for."""
+        return sorted(int(step) for step in self.meta.get("weights_sha256", {}))
+
+    def weights(self, step: int) -> dict[str, Tensor]:
+        """The model's state before training step ``step`` + 1.
+
+        Raises ValueError for a step that was not kept, or if the file does not match its checksum.
+        """
+        if step not in self.weight_steps:
+            nearest = min(self.weight_steps, key=lambda kept: abs(kept - step), default="none")
+            raise ValueError(
+                f"weights of step {step} were not kept; kept are {self.weight_steps}, nearest {nearest}"
+            )
+        data = (self.folder / _weights_name(step)).read_bytes()
+        if _sha256(data) != self.meta["weights_sha256"][str(step)]:
+            raise ValueError(f"{self.folder / _weights_name(step)} does not match the checksum in meta.json")
+        return safetensors.torch.load(data)
 
     @property
     def status(self) -> str:
@@ -79,17 +108,31 @@ class RunStore:
                           stacklevel=2)  # fmt: skip
             return None
 
-    def save(self, config: Config, history: pd.DataFrame, meta: dict[str, Any]) -> Run:
-        """Store a run and return it as :meth:`load` would; if it is there already, the stored one stays."""
+    def save(
+        self,
+        config: Config,
+        history: pd.DataFrame,
+        meta: dict[str, Any],
+        weights: Mapping[int, Mapping[str, Tensor]] | None = None,
+    ) -> Run:
+        """Store a run and return it as :meth:`load` would; if it is there already, the stored one stays.
+
+        ``weights``: the model's states to keep, by training step.
+        """
         key = key_of(config)
-        text = history.to_csv(index=False, lineterminator="\n")
+        text = history.to_csv(index=False, lineterminator="\n").encode()
         meta = {"results_version": RESULTS_VERSION, **meta, "history_sha256": _sha256(text)}
         part = self.folder / ".partial" / f"{key}-{uuid.uuid4().hex}"
         part.mkdir(parents=True)
         try:
-            _write(part / "config.json", json.dumps(config, indent=2))
+            if weights:
+                files = {step: safetensors.torch.save(dict(state)) for step, state in weights.items()}
+                meta["weights_sha256"] = {str(step): _sha256(data) for step, data in files.items()}
+                for step, data in files.items():
+                    _write(part / _weights_name(step), data)
+            _write(part / "config.json", json.dumps(config, indent=2).encode())
             _write(part / "history.csv", text)
-            _write(part / "meta.json", json.dumps(meta, indent=2))
+            _write(part / "meta.json", json.dumps(meta, indent=2).encode())
             self._publish(part, self.folder / key)
         finally:
             shutil.rmtree(part, ignore_errors=True)
@@ -109,19 +152,22 @@ def _read(folder: Path, config: Config) -> Run:
     if stored != json.loads(json.dumps(config)):
         raise ValueError("its config.json is not the configuration that its name stands for")
     meta = json.loads((folder / "meta.json").read_text())
-    text = (folder / "history.csv").read_text()
-    if _sha256(text) != meta["history_sha256"]:
+    data = (folder / "history.csv").read_bytes()
+    if _sha256(data) != meta["history_sha256"]:
         raise ValueError("its history.csv does not match the checksum in meta.json")
-    history = pd.read_csv(io.StringIO(text))
-    return Run(folder.name, stored, history, meta)
+    return Run(folder, stored, pd.read_csv(io.BytesIO(data)), meta)
 
 
-def _write(path: Path, text: str) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
+def _weights_name(step: int) -> str:
+    return f"step_{step:07}.safetensors"
+
+
+def _write(path: Path, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 
 from eureka_lib.analysis.eureka import eureka_moment
-from eureka_lib.experiment import Experiment, device, run
+from eureka_lib.experiment import Experiment, device, run, stored_config
 from eureka_lib.progress import Progress
 from eureka_lib.runs import Run, RunStore
 
@@ -37,20 +37,22 @@ def sweep(
     executor: Executor | None = None,
     store: RunStore | None = None,
     title: str = "training",
+    weights_every: int = 0,
 ) -> list[Run]:
     """Runs of ``experiments``, in their order; stored ones are loaded, the others trained and stored.
 
-    ``executor`` must run tasks on machines that share the store's folder. Raises :class:`SweepError` at the end, after
-    all others have finished, if some experiments could not be trained.
+    ``executor`` must run tasks on machines that share the store's folder; ``weights_every`` is that of ``run``. Raises
+    :class:`SweepError` at the end, after all others have finished, if some experiments could not be trained.
     """
     store = store or RunStore()
-    runs = {e.key: store.load(e.config()) for e in experiments}
+    runs = {e.key: store.load(stored_config(e, weights_every)) for e in experiments}
     missing = [e for e in {e.key: e for e in experiments}.values() if runs[e.key] is None]
     print(f"{title}: {len(runs)} runs, {len(runs) - len(missing)} of them stored, {len(missing)} to train", flush=True)
     random.Random(0).shuffle(missing)  # slow and fast ones mixed, so that the time left can be told from the steps done
     if missing:
         with tempfile.TemporaryDirectory(prefix="eureka-") as notes, _pool(executor, len(missing)) as pool:
-            futures = {pool.submit(_run_and_note, e, store.folder, Path(notes) / e.key): e for e in missing}
+            futures = {pool.submit(_run_and_note, e, store.folder, Path(notes) / e.key, weights_every): e
+                       for e in missing}  # fmt: skip
             _follow(futures, Path(notes), title)
         runs |= {e.key: future.result() for future, e in futures.items() if not future.exception()}
         _raise_failures(futures)
@@ -63,14 +65,14 @@ def sweep_groups(groups: Mapping[Any, Sequence[Experiment]], **options) -> dict[
     return {name: list(islice(runs, len(experiments))) for name, experiments in groups.items()}
 
 
-def _run_and_note(experiment: Experiment, store_folder: Path, note: Path) -> Run:
+def _run_and_note(experiment: Experiment, store_folder: Path, note: Path, weights_every: int) -> Run:
     """What a worker does: run, and leave the number of steps done in the file ``note`` for whoever follows."""
 
     def write_steps(history: pd.DataFrame) -> None:
         if note.parent.is_dir():  # a worker on another machine does not see it
             note.write_text(str(history["step"].iloc[-1]))
 
-    return run(experiment, RunStore(store_folder), write_steps)
+    return run(experiment, RunStore(store_folder), write_steps, weights_every)
 
 
 def _follow(futures: dict[Future, Experiment], notes: Path, title: str) -> None:

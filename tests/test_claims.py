@@ -1,6 +1,7 @@
 """Verdicts follow their rules on histories whose answer is known."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -15,7 +16,7 @@ def planted(jump_at, budget=2000):
     """On the plateau until ``jump_at``, solved from there on."""
     steps = [step for step in STEPS if step <= budget]
     accuracy = [0.97 if step >= jump_at else 0.55 for step in steps]
-    return Run("", {}, pd.DataFrame({"step": steps, "test_accuracy": accuracy}), {"status": "finished"})
+    return Run(Path("run"), {}, pd.DataFrame({"step": steps, "test_accuracy": accuracy}), {"status": "finished"})
 
 
 def c1(*jumps):

@@ -1,5 +1,7 @@
 """Tables and pictures that compare methods, on histories whose answer is known."""
 
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
@@ -16,7 +18,7 @@ def planted(jump_at, method="softmax", seed=0, final=0.97):
     accuracy = [final if step >= jump_at else 0.55 for step in STEPS]
     base = profiles.get("smoke").cheap.base.vary(seed=seed, **METHODS[method]).config()
     history = pd.DataFrame({"step": STEPS, "test_accuracy": accuracy, "attention_entropy": [0.9] * len(STEPS)})
-    return Run(f"{method}{seed}", base, history, {"status": "finished"})
+    return Run(Path(f"{method}{seed}"), base, history, {"status": "finished"})
 
 
 def group(method, *jumps, **options):

@@ -1,9 +1,9 @@
 """Images that the tasks' cells are made of.
 
 The default is real data inside a dependency: scikit-learn's 1,797 handwritten digits of 8 x 8 pixels, so that
-everything runs without a network. The paper's own MNIST and Fashion-MNIST come through
-:mod:`eureka_lib.tasks.downloads`. Whatever the source, a set is resized once to the cell size, and train and test
-images never mix.
+everything runs without a network, and crops of its two photographs as a stand-in for natural images. The paper's own
+MNIST, Fashion-MNIST and CIFAR-10 come through :mod:`eureka_lib.tasks.downloads`. Whatever the source, a set is resized
+once to the cell size, and train and test images never mix.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_sample_image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,22 +25,29 @@ SPLITS = ("train", "test")
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Grey images of one split: ``images`` (N, c, c) float32 in [0, 1]; ``labels`` (N,) int64; ``n_classes``."""
+    """Images of one split: ``images`` (N, C, c, c) float32 in [0, 1], C 1 (grey) or 3 (RGB); ``labels`` (N,) int64."""
 
     images: Tensor
     labels: Tensor
-    n_classes: int
 
     def of_classes(self, *classes: int) -> "ImageSet":
-        """The images whose class is one of ``classes`` (labels keep their values); ValueError if there are none."""
-        keep = torch.isin(self.labels, torch.tensor(classes))
-        if not keep.any():
-            raise ValueError(f"no image of class {classes}: present are {self.labels.unique().tolist()}")
-        return ImageSet(self.images[keep], self.labels[keep], self.n_classes)
+        """The images whose class is one of ``classes`` (labels keep their values); ValueError if one has none."""
+        present = self.labels.unique().tolist()
+        if missing := sorted(set(classes) - set(present)):
+            raise ValueError(f"no image of class {missing[0]}: wanted are {list(classes)}, present are {present}")
+        keep = torch.isin(self.labels, torch.tensor(classes, device=self.labels.device))
+        return ImageSet(self.images[keep], self.labels[keep])
+
+    def n_classes(self) -> int:
+        """K, if the classes are 0 to K - 1, as a classifier's answers must be; ValueError otherwise."""
+        present = self.labels.unique().tolist()
+        if present != list(range(len(present))):
+            raise ValueError(f"targets need the classes 0 to K - 1; present are {present}")
+        return len(present)
 
     def to(self, device: torch.device | str) -> "ImageSet":
         """The same set on another device."""
-        return ImageSet(self.images.to(device), self.labels.to(device), self.n_classes)
+        return ImageSet(self.images.to(device), self.labels.to(device))
 
 
 def _digits(split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -67,18 +74,43 @@ def _patterns(split: str) -> tuple[np.ndarray, np.ndarray]:
     return images[chosen], labels[chosen]
 
 
-# name -> function of the split that gives grey uint8 images (N, h, w) and their labels (N,)
+# Where in scikit-learn's photographs the object stands: left edge, top edge, height; 320 pixels wide each.
+PHOTOGRAPHS = {1: ("china.jpg", 70, 60, 340), 2: ("flower.jpg", 150, 85, 340)}
+
+
+def _photographs(split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Crops of scikit-learn's two photographs, class 1 a temple and class 2 a flower, as RGB of 32 x 32.
+
+    An embedded stand-in for CIFAR-10's classes 1 and 2, in its format, and not a replacement: two scenes only. Training
+    crops (400 a class) come from the left 200 columns of the object, test crops (100) from the right 120.
+    """
+    rng = np.random.default_rng(12956)
+    crops, labels = [], []
+    for label, (name, left, top, height) in PHOTOGRAPHS.items():
+        photograph = load_sample_image(name)
+        for start, width, n in ((0, 200, 400), (200, 120, 100)):
+            corners = rng.integers((top, left + start), (top + height - 64, left + start + width - 64), size=(n, 2))
+            if (start == 0) == (split == "train"):
+                crops += [photograph[y : y + 64, x : x + 64] for y, x in corners]
+                labels += [label] * n
+    halved = np.stack(crops).reshape(-1, 32, 2, 32, 2, 3).mean(axis=(2, 4)).round().astype(np.uint8)
+    return halved.transpose(0, 3, 1, 2).copy(), np.array(labels)
+
+
+# name -> function of the split that gives uint8 images, grey (N, h, w) or RGB (N, 3, h, w), and their labels (N,)
 SOURCES: dict[str, Callable[[str], tuple[np.ndarray, np.ndarray]]] = {
     "digits": _digits,
     "patterns": _patterns,
+    "photographs": _photographs,
     "mnist": downloads.load_mnist,
     "fashion_mnist": downloads.load_fashion_mnist,
+    "cifar10": downloads.load_cifar10,
 }
 
 
 @lru_cache(maxsize=8)
 def load_images(source: str, split: str, cell: int) -> ImageSet:
-    """Images of a source and split, resized (bilinear) to ``cell`` x ``cell`` pixels.
+    """Images of a source and split, resized (bilinear, antialiased) to ``cell`` x ``cell`` pixels.
 
     Raises ValueError for an unknown source or split, and DataUnavailable if a download is needed and impossible.
     """
@@ -87,9 +119,10 @@ def load_images(source: str, split: str, cell: int) -> ImageSet:
     check_whole("cell", cell, 1)
     pixels, labels = SOURCES[source](split)
     images = torch.from_numpy(pixels).float().div_(255)
+    images = images if images.ndim == 4 else images[:, None]
     if images.shape[-2:] != (cell, cell):
-        images = F.interpolate(images[:, None], size=(cell, cell), mode="bilinear", align_corners=False)[:, 0]
-    return ImageSet(images, torch.from_numpy(labels).long(), n_classes=10)
+        images = F.interpolate(images, size=(cell, cell), mode="bilinear", align_corners=False, antialias=True)
+    return ImageSet(images, torch.from_numpy(labels).long())
 
 
 @lru_cache(maxsize=8)

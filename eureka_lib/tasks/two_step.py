@@ -1,15 +1,18 @@
-"""The main task: two steps to one answer.
+"""The main task, two steps to one answer, and the frame that all tasks share.
 
-An image is a 2 x 2 grid of cells. The top-left and bottom-right cells are *indicators* (digits of class 1 or 2, blue or
-red), the top-right and bottom-left cells are *targets* (white). If the indicators show the same class, the label is
-the class of the top-right target, otherwise that of the bottom-left one. A network that only classifies targets stays
-at 55 %: it needs the second step, comparing the indicators, to know which target counts.
+An image is a 2 x 2 grid of cells. In the main task the top-left and bottom-right cells are *indicators* (digits of
+class 1 or 2, blue or red), the top-right and bottom-left cells are *targets* (white). If the indicators show the same
+class, the label is the class of the top-right target, otherwise that of the bottom-left one. A network that only
+classifies targets stays at 55 %: it needs the second step, comparing the indicators, to know which target counts.
 
-Everything random comes from the ``torch.Generator`` that is passed in, and lives on that generator's device.
+Every task draws four parts, puts them into the cells, and answers by a rule that sees nothing but the finished grid:
+``same`` is the first step, a yes or no; ``answer`` the second. Here are the main task and its controls of one step; the
+paper's other tasks are in :mod:`eureka_lib.tasks.further`. Everything random comes from the ``torch.Generator`` that
+is passed in, and lives on that generator's device.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -18,10 +21,24 @@ from eureka_lib.tasks import theory
 from eureka_lib.tasks.images import SPLITS, ImageSet, load_images
 from eureka_lib.validation import check_choice, check_real, check_whole
 
-INDICATOR_CLASSES = (1, 2)
-BLUE, RED, WHITE = (0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 CELL_NAMES = ("top left", "top right", "bottom left", "bottom right")
 TOP_LEFT, TOP_RIGHT, BOTTOM_LEFT, BOTTOM_RIGHT = range(4)
+ROLES = ("indicator", "first target", "second target", "bystander")
+INDICATOR, FIRST, SECOND, BYSTANDER = range(4)
+EMPTY = -1  # the class in a cell that shows nothing
+PALETTE = {  # ten colours, apart enough for the noise on them
+    "blue": (0.0, 0.0, 1.0),
+    "red": (1.0, 0.0, 0.0),
+    "white": (1.0, 1.0, 1.0),
+    "green": (0.0, 1.0, 0.0),
+    "yellow": (1.0, 1.0, 0.0),
+    "magenta": (1.0, 0.0, 1.0),
+    "cyan": (0.0, 1.0, 1.0),
+    "orange": (1.0, 0.5, 0.0),
+    "violet": (0.5, 0.0, 1.0),
+    "grey": (0.5, 0.5, 0.5),
+}
+BLUE, RED, WHITE = range(3)
 
 
 @dataclass(frozen=True)
@@ -33,7 +50,7 @@ class TwoStepConfig:
     target_source: str = "digits"  # where the targets' images come from
     cell: int = 8  # pixels per side of a cell; the image has twice that
     colour_noise: float = 0.05  # standard deviation of the noise on each cell's RGB colour
-    top_right_probability: float = 0.0  # how often the second indicator copies the first one's class
+    top_right_probability: float = 0.0  # how often the second indicator copies what is compared of the first one
     pixel_mean: float = 0.0  # subtracted from every pixel; the paper does not normalise
     pixel_std: float = 1.0  # divides every pixel
 
@@ -45,118 +62,205 @@ class TwoStepConfig:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Samples of the task, B of them.
+class Grid:
+    """What stands in the cells of B samples, all (B, 4) int64 and in the order of ``CELL_NAMES``.
 
-    images (B, 3, 2c, 2c) float32; labels (B,) int64; cells (B, 4) int64: the class in each cell, ordered as
-    ``CELL_NAMES``; target (B,) int64: which cell's class is the label, ``TOP_RIGHT`` or ``BOTTOM_LEFT``.
+    ``cells``: the class in each cell, or ``EMPTY``; ``roles``: indices into ``ROLES``; ``colours``: into ``PALETTE``.
+    """
+
+    cells: Tensor
+    roles: Tensor
+    colours: Tensor
+
+
+@dataclass(frozen=True)
+class Batch(Grid):
+    """B samples: their grids, images (B, 3, 2c, 2c) float32 and labels (B,) int64, and the steps to the answer.
+
+    ``same`` (B,) bool is the first step's answer; ``target`` (B,) int64 the cell that gives the label.
     """
 
     images: Tensor
     labels: Tensor
-    cells: Tensor
+    same: Tensor
     target: Tensor
 
 
 class TwoStepTask:
-    """The main task on given image sources: draws batches, and knows its baselines and its derived lines."""
+    """The main task on given image sources: draws batches, and knows its baselines and its derived lines.
+
+    A further task overrides what it has otherwise: which parts are drawn, where they go, and the rule.
+    """
+
+    rule = "indicators of one class: top-right target, else bottom-left"
+    first_step = ("the indicators match", "the indicators differ")  # in words: yes, no
+    config_class = TwoStepConfig
+    indicator_classes: tuple[int, ...] | None = (1, 2)  # None: all, and not their class is compared
+    part_roles = (INDICATOR, FIRST, SECOND, INDICATOR)  # of the four parts that a sample is made of
 
     def __init__(self, config: TwoStepConfig, device: torch.device | str = "cpu"):
         self.config = config
-        self._indicators, self._targets = {}, {}
-        for split in SPLITS:
-            indicators = load_images(config.indicator_source, split, config.cell)
-            self._indicators[split] = indicators.of_classes(*INDICATOR_CLASSES).to(device)
-            self._targets[split] = load_images(config.target_source, split, config.cell).to(device)
+        self._parts = {split: [part.to(device) for part in self._load(split)] for split in SPLITS}
         self.n_classes = self._n_classes()
         self.image_size = 2 * config.cell
-        self.p_top_right = config.top_right_probability + (1 - config.top_right_probability) / 2
+
+    @classmethod
+    def sources(cls, config: TwoStepConfig) -> list[str]:
+        """Names of the image sources that the task draws from."""
+        return sorted({config.indicator_source, config.target_source})
+
+    @property
+    def p_same(self) -> float:
+        """How often the first step's answer is yes."""
+        p = self.config.top_right_probability
+        return p + (1 - p) / 2
 
     @property
     def plateau_accuracy(self) -> float:
         """Derived accuracy of classifying the targets and ignoring the indicators."""
-        return theory.plateau_accuracy(self.n_classes, self.p_top_right)
+        return theory.plateau_accuracy(self.n_classes, self.p_same)
 
     def plateau_loss(self, label_smoothing: float) -> float:
         """Derived loss (nats) of classifying the targets and ignoring the indicators."""
-        return theory.plateau_loss(self.n_classes, label_smoothing, self.p_top_right)
+        return theory.plateau_loss(self.n_classes, label_smoothing, self.p_same)
 
     def floor_loss(self, label_smoothing: float) -> float:
         """Derived loss (nats) of the solved task."""
         return theory.floor_loss(self.n_classes, label_smoothing)
 
+    # ---- the rule, which sees the grid alone
+
+    def same(self, grid: Grid) -> Tensor:
+        """The first step: (B,) bool, whether the two indicators show the same class."""
+        return matching(indicators(grid, grid.cells))
+
+    def target(self, grid: Grid, same: Tensor) -> Tensor:
+        """Which cell counts, given the first step's answer: (B,) int64."""
+        return torch.where(same, place_of(grid, FIRST), place_of(grid, SECOND))
+
+    def answer(self, grid: Grid, same: Tensor) -> Tensor:
+        """The second step: the label (B,) int64, given the first step's answer."""
+        return at(grid.cells, self.target(grid, same))
+
+    # ---- baselines and probes
+
+    def oracle(self, grid: Grid) -> Tensor:
+        """Predictions (B,) of somebody who takes both steps: right always."""
+        return self.answer(grid, self.same(grid))
+
+    def shortcut(self, grid: Grid) -> Tensor:
+        """Predictions (B,) of somebody who skips the first step and assumes a yes; scores ``plateau_accuracy``."""
+        return self.answer(grid, torch.ones_like(grid.cells[:, 0], dtype=torch.bool))
+
+    def probe_labels(self, batch: Batch) -> dict[str, Tensor]:
+        """What a probe may look for, each (B,) int64: the class in each cell, which target counts, the label."""
+        cells = {name: batch.cells[:, i] for i, name in enumerate(CELL_NAMES)}
+        return cells | {"which target": batch.same.long(), "label": batch.labels}
+
+    def describe(self, batch: Batch, i: int) -> str:
+        """Sample ``i`` in words: what is in its cells, the first step, and the label."""
+        classes = ["nothing" if value == EMPTY else str(value) for value in batch.cells[i].tolist()]
+        cells = ", ".join(f"{name} {value}" for name, value in zip(CELL_NAMES, classes, strict=True))
+        relation = self.first_step[0 if batch.same[i] else 1]
+        return f"{cells}: {relation}, so {CELL_NAMES[batch.target[i]]} counts: label {batch.labels[i]}"
+
+    # ---- drawing samples
+
     def sample(
-        self, generator: torch.Generator, n: int, split: str = "train", top_right: Tensor | None = None
+        self, generator: torch.Generator, n: int, split: str = "train", first_target: Tensor | None = None
     ) -> Batch:
-        """Draw ``n`` samples; ``top_right`` (n,) fixes which images are the top-right targets.
+        """Draw ``n`` samples; ``first_target`` (n,) fixes which images are the first (top-right) targets.
 
         Same generator state, same batch. Raises ValueError for an unknown split or a negative ``n``.
         """
         check_choice("split", split, SPLITS)
         check_whole("n", n)
-        indicators, targets = self._indicators[split], self._targets[split]
-        first = _draw(generator, indicators, n)
-        second = self._second_indicator(generator, indicators, first)
-        top_right = _draw(generator, targets, n) if top_right is None else top_right
-        bottom_left = _draw(generator, targets, n)
-        cells = torch.stack(
-            [indicators.labels[first], targets.labels[top_right], targets.labels[bottom_left],
-             indicators.labels[second]], dim=1
-        )  # fmt: skip
-        target = self._target(cells)
-        grey = torch.stack(
-            [indicators.images[first], targets.images[top_right], targets.images[bottom_left],
-             indicators.images[second]], dim=1
-        )  # fmt: skip
-        images = assemble(grey, self._colours(generator, n))
-        images = (images - self.config.pixel_mean) / self.config.pixel_std
-        return Batch(images, self._labels(cells, target), cells, target)
-
-    def _n_classes(self) -> int:
-        return self._targets["train"].n_classes
-
-    def _target(self, cells: Tensor) -> Tensor:
-        return select_target(cells)
-
-    def _labels(self, cells: Tensor, target: Tensor) -> Tensor:
-        return cells.gather(1, target[:, None])[:, 0]
+        parts = self._parts[split]
+        picks = self._draw_parts(generator, parts, n, first_target)
+        roles = torch.tensor(self.part_roles, device=generator.device).expand(n, 4)
+        cells = torch.stack([part.labels[pick] for part, pick in zip(parts, picks, strict=True)], dim=1)
+        colours = self._draw_colours(generator, n)
+        pictures = _stack([part.images[pick] for part, pick in zip(parts, picks, strict=True)])
+        order = self._draw_order(generator, n)
+        if order is not None:
+            cells, roles, colours = (values.gather(1, order) for values in (cells, roles, colours))
+            pictures = pictures[torch.arange(n, device=generator.device)[:, None], order]
+        return self._batch(Grid(cells, roles, colours), self._compose(generator, pictures, colours))
 
     def stream(self, generator: torch.Generator, batch_size: int) -> Iterator[Batch]:
-        """Training batches without end; in an epoch each training image is the top-right target once.
+        """Training batches without end; in an epoch each training image is the first target once.
 
         A last, smaller batch of an epoch is dropped, as in the paper. Raises ValueError if an epoch is smaller than
         one batch.
         """
-        n_images = len(self._targets["train"].labels)
+        n_images = len(self._parts["train"][self.part_roles.index(FIRST)].labels)
         check_whole("batch_size", batch_size, 1)
         if batch_size > n_images:
             raise ValueError(f"batch_size {batch_size} is larger than the {n_images} training images: allowed are "
                              f"1 to {n_images}; the nearest is {n_images}")  # fmt: skip
         while True:
             order = torch.randperm(n_images, generator=generator, device=generator.device)
-            for top_right in order.split(batch_size):
-                if len(top_right) == batch_size:
-                    yield self.sample(generator, batch_size, "train", top_right)
+            for first_target in order.split(batch_size):
+                if len(first_target) == batch_size:
+                    yield self.sample(generator, batch_size, "train", first_target)
+
+    def _load(self, split: str) -> list[ImageSet]:
+        """The image sets that the four parts are drawn from."""
+        indicators = load_images(self.config.indicator_source, split, self.config.cell)
+        if self.indicator_classes is not None:
+            indicators = indicators.of_classes(*self.indicator_classes)
+        targets = load_images(self.config.target_source, split, self.config.cell)
+        return [indicators, targets, targets, indicators]
+
+    def _n_classes(self) -> int:
+        return self._parts["train"][self.part_roles.index(FIRST)].n_classes()
+
+    def _draw_parts(
+        self, generator: torch.Generator, parts: list[ImageSet], n: int, first_target: Tensor | None
+    ) -> list[Tensor]:
+        """Which image each part is, four times (n,)."""
+        first = draw(generator, parts[0], n)
+        second = self._second_indicator(generator, parts[0], first)
+        top_right = draw(generator, parts[1], n) if first_target is None else first_target
+        return [first, top_right, draw(generator, parts[2], n), second]
 
     def _second_indicator(self, generator: torch.Generator, indicators: ImageSet, first: Tensor) -> Tensor:
         """Another random indicator, or, with probability ``top_right_probability``, one of the first one's class."""
-        second = _draw(generator, indicators, len(first))
-        if not self.config.top_right_probability:
+        second = draw(generator, indicators, len(first))
+        if self.indicator_classes is None or not self.config.top_right_probability:
             return second
-        copy = torch.rand(len(first), generator=generator, device=generator.device) < self.config.top_right_probability
-        for value in INDICATOR_CLASSES:
+        copy = self._copies(generator, len(first))
+        for value in self.indicator_classes:
             members = (indicators.labels == value).nonzero()[:, 0]
             pick = torch.randint(len(members), (len(first),), generator=generator, device=generator.device)
             second = torch.where(copy & (indicators.labels[first] == value), members[pick], second)
         return second
 
-    def _colours(self, generator: torch.Generator, n: int) -> Tensor:
-        """RGB of each cell (n, 4, 3): indicators blue or red, targets white, Gaussian noise on all, not clipped."""
-        device = generator.device
-        palette = torch.tensor([BLUE, RED, WHITE], device=device)
-        choice = torch.full((n, 4), 2, device=device)
-        choice[:, [TOP_LEFT, BOTTOM_RIGHT]] = torch.randint(2, (n, 2), generator=generator, device=device)
-        return palette[choice] + self.config.colour_noise * torch.randn(n, 4, 3, generator=generator, device=device)
+    def _copies(self, generator: torch.Generator, n: int) -> Tensor:
+        """In which of ``n`` samples the second indicator copies the first: (n,) bool."""
+        return torch.rand(n, generator=generator, device=generator.device) < self.config.top_right_probability
+
+    def _draw_colours(self, generator: torch.Generator, n: int) -> Tensor:
+        """Colours of the parts (n, 4): indicators blue or red, targets white."""
+        colours = torch.full((n, 4), WHITE, device=generator.device)
+        colours[:, [0, 3]] = torch.randint(2, (n, 2), generator=generator, device=generator.device)
+        return colours
+
+    def _draw_order(self, generator: torch.Generator, n: int) -> Tensor | None:
+        """Which part goes into each cell (n, 4); None: each into its own."""
+        return None
+
+    def _compose(self, generator: torch.Generator, pictures: Tensor, colours: Tensor) -> Tensor:
+        """Images of coloured cells: Gaussian noise on each cell's RGB, not clipped; then the pixels' normalisation."""
+        palette = torch.tensor(list(PALETTE.values()), device=generator.device)
+        noise = torch.randn(len(colours), 4, 3, generator=generator, device=generator.device)
+        images = assemble(pictures, palette[colours] + self.config.colour_noise * noise)
+        return (images - self.config.pixel_mean) / self.config.pixel_std
+
+    def _batch(self, grid: Grid, images: Tensor) -> Batch:
+        same = self.same(grid)
+        facts = {f.name: getattr(grid, f.name) for f in fields(Grid)}
+        return Batch(**facts, images=images, labels=self.answer(grid, same), same=same, target=self.target(grid, same))
 
 
 class TargetsOnlyTask(TwoStepTask):
@@ -164,6 +268,9 @@ class TargetsOnlyTask(TwoStepTask):
 
     There is nothing to compare, so the plateau and the floor are one and the same, and accuracy has no plateau.
     """
+
+    rule = "control: always the top-right target"
+    first_step = ("never mind the indicators", "never mind the indicators")
 
     @property
     def plateau_accuracy(self) -> float:
@@ -174,60 +281,67 @@ class TargetsOnlyTask(TwoStepTask):
         """The floor: classifying the target solves the task."""
         return self.floor_loss(label_smoothing)
 
-    def _target(self, cells: Tensor) -> Tensor:
-        return torch.full_like(cells[:, 0], TOP_RIGHT)
+    def target(self, grid: Grid, same: Tensor) -> Tensor:
+        """The top-right cell, always."""
+        return torch.full_like(grid.cells[:, 0], TOP_RIGHT)
 
 
 class IndicatorsOnlyTask(TwoStepTask):
     """A control of one step: the same images, but the label is whether the indicators match (1) or not (0)."""
 
+    rule = "control: do the indicators match?"
+
     @property
     def plateau_accuracy(self) -> float:
         """That of the likelier answer, since the targets tell nothing."""
-        return max(self.p_top_right, 1 - self.p_top_right)
+        return self.p_same
 
     def plateau_loss(self, label_smoothing: float) -> float:
         """Entropy of the smoothed answer: log 2 if both answers are equally likely."""
-        p = (1 - label_smoothing) * self.p_top_right + label_smoothing / 2
-        return theory.binary_entropy(p)
+        return theory.binary_entropy((1 - label_smoothing) * self.p_same + label_smoothing / 2)
+
+    def answer(self, grid: Grid, same: Tensor) -> Tensor:
+        """The first step's answer itself."""
+        return same.long()
 
     def _n_classes(self) -> int:
         return 2
 
-    def _labels(self, cells: Tensor, target: Tensor) -> Tensor:
-        return (target == TOP_RIGHT).long()
+
+def indicators(grid: Grid, values: Tensor) -> Tensor:
+    """What ``values`` (B, 4) are in the two indicator cells: (B, 2), in reading order."""
+    return values[grid.roles == INDICATOR].view(-1, 2)
 
 
-def select_target(cells: Tensor) -> Tensor:
-    """The task's rule: cells (B, 4) classes -> (B,) the cell whose class is the label."""
-    same = cells[:, TOP_LEFT] == cells[:, BOTTOM_RIGHT]
-    return torch.where(same, TOP_RIGHT, BOTTOM_LEFT)
+def matching(pair: Tensor) -> Tensor:
+    """Whether the two of each pair (B, 2) are equal: (B,) bool."""
+    return pair[:, 0] == pair[:, 1]
 
 
-def assemble(grey: Tensor, colours: Tensor) -> Tensor:
-    """Grey cells (B, 4, c, c) times their colours (B, 4, 3), laid out as a grid: (B, 3, 2c, 2c)."""
-    batch, _, height, width = grey.shape
-    cells = grey[:, :, None] * colours[..., None, None]  # (B, 4, 3, c, c)
+def place_of(grid: Grid, role: int) -> Tensor:
+    """The first cell that has ``role``: (B,) int64."""
+    return (grid.roles == role).int().argmax(dim=1)
+
+
+def at(values: Tensor, place: Tensor) -> Tensor:
+    """``values`` (B, 4) in the cells ``place`` (B,): (B,)."""
+    return values.gather(1, place[:, None])[:, 0]
+
+
+def draw(generator: torch.Generator, images: ImageSet, n: int) -> Tensor:
+    """Indices (n,) of random images of a set."""
+    return torch.randint(len(images.labels), (n,), generator=generator, device=generator.device)
+
+
+def assemble(pictures: Tensor, colours: Tensor) -> Tensor:
+    """Cells (B, 4, C, c, c), grey or RGB, times their colours (B, 4, 3), laid out as a grid: (B, 3, 2c, 2c)."""
+    batch, _, _, height, width = pictures.shape
+    cells = pictures * colours[..., None, None]  # (B, 4, 3, c, c)
     grid = cells.view(batch, 2, 2, 3, height, width)  # row, column, RGB, y, x
     return grid.permute(0, 3, 1, 4, 2, 5).reshape(batch, 3, 2 * height, 2 * width)
 
 
-def oracle(batch: Batch) -> Tensor:
-    """Predictions (B,) of somebody who takes both steps: right always."""
-    return batch.cells.gather(1, select_target(batch.cells)[:, None])[:, 0]
-
-
-def one_step_shortcut(batch: Batch) -> Tensor:
-    """Predictions (B,) of somebody who classifies targets and never looks at the indicators: the top-right class."""
-    return batch.cells[:, TOP_RIGHT]
-
-
-def describe(batch: Batch, i: int) -> str:
-    """Sample ``i`` in words: what is in its cells, which target counts, and the label."""
-    cells = ", ".join(f"{name} {value}" for name, value in zip(CELL_NAMES, batch.cells[i].tolist(), strict=True))
-    relation = "match" if batch.target[i] == TOP_RIGHT else "differ"
-    return f"{cells}: the indicators {relation}, so {CELL_NAMES[batch.target[i]]} counts: label {batch.labels[i]}"
-
-
-def _draw(generator: torch.Generator, images: ImageSet, n: int) -> Tensor:
-    return torch.randint(len(images.labels), (n,), generator=generator, device=generator.device)
+def _stack(pictures: list[Tensor]) -> Tensor:
+    """Four times (n, C, c, c) -> (n, 4, C, c, c); grey ones become RGB if others are."""
+    channels = max(picture.shape[1] for picture in pictures)
+    return torch.stack([picture.expand(-1, channels, -1, -1) for picture in pictures], dim=1)
