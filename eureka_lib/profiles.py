@@ -50,6 +50,8 @@ class Profile:
     """A size: Figure 1's ``vit`` and ``resnet`` with the numbers of their reported seeds, and its regimes.
 
     ``regimes`` are those in which methods are compared, the one closest to the paper first, the cheapest last.
+    ``anatomy`` is what the notebooks on gradients and on probes take apart: ``anatomy_seeds`` runs that keep their
+    weights every ``weights_every`` steps.
     """
 
     name: str
@@ -58,6 +60,9 @@ class Profile:
     vit_seeds: int
     resnet_seeds: int
     regimes: tuple[Regime, ...]
+    anatomy: Experiment
+    anatomy_seeds: int
+    weights_every: int
 
     @property
     def cheap(self) -> Regime:
@@ -81,6 +86,7 @@ DIGITS_VIT = Experiment(
         test_samples=2000,
     ),
 )
+DIGITS_ANATOMY = DIGITS_VIT.vary(steps=1200, learning_rate=5e-4)
 DIGITS_RESNET = replace(DIGITS_VIT, model=ResNetConfig(base_width=16, stem="small")).vary(
     steps=1200, learning_rate=3e-3
 )
@@ -134,8 +140,18 @@ def _smoke(experiment: Experiment) -> Experiment:
 
 SMOKE_REGIMES = tuple(replace(regime, base=_smoke(regime.base), seeds=2) for regime in LAPTOP_REGIMES)
 PROFILES = {
-    "smoke": Profile("smoke", _smoke(DIGITS_VIT), _smoke(DIGITS_RESNET).vary(base_width=4), 2, 2, SMOKE_REGIMES),
-    "laptop": Profile("laptop", DIGITS_VIT, DIGITS_RESNET, 12, 6, LAPTOP_REGIMES),
+    "smoke": Profile(
+        "smoke",
+        _smoke(DIGITS_VIT),
+        _smoke(DIGITS_RESNET).vary(base_width=4),
+        2,
+        2,
+        SMOKE_REGIMES,
+        _smoke(DIGITS_ANATOMY),
+        2,
+        10,
+    ),
+    "laptop": Profile("laptop", DIGITS_VIT, DIGITS_RESNET, 12, 6, LAPTOP_REGIMES, DIGITS_ANATOMY, 6, 50),
     "paper": Profile(
         "paper",
         PAPER_VIT,
@@ -143,6 +159,9 @@ PROFILES = {
         5,
         3,
         (Regime("paper", PAPER_VIT, TUNED_PAPER, 5),),
+        PAPER_VIT,
+        3,
+        1170,  # ten epochs
     ),
 }
 

@@ -57,9 +57,7 @@ class Run:
         """
         if step not in self.weight_steps:
             nearest = min(self.weight_steps, key=lambda kept: abs(kept - step), default="none")
-            raise ValueError(
-                f"weights of step {step} were not kept; kept are {self.weight_steps}, nearest {nearest}"
-            )
+            raise ValueError(f"weights of step {step} were not kept; kept are {self.weight_steps}, nearest {nearest}")
         data = (self.folder / _weights_name(step)).read_bytes()
         if _sha256(data) != self.meta["weights_sha256"][str(step)]:
             raise ValueError(f"{self.folder / _weights_name(step)} does not match the checksum in meta.json")

@@ -1,24 +1,37 @@
 """Look into a network from outside, with hooks; its forward pass does not know.
 
 ``with record(modules) as trace: model(x)`` collects what the named modules return. Nothing is changed, so a training
-that is looked at gives the same result, bit for bit, as one that is not.
+that is looked at gives the same result, bit for bit, as one that is not. ``look_inside`` uses it to take a vision
+transformer apart: queries, keys, values, attention, what each head says, what each block leaves.
 """
 
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 
 @contextmanager
-def record(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
-    """Collect the latest output of each of ``modules``, detached, under its name."""
+def record(
+    modules: Mapping[str, nn.Module], inputs: bool = False, gradients: bool = False
+) -> Iterator[dict[str, Tensor]]:
+    """Collect the latest output (or first input, with ``inputs``) of each of ``modules`` under its name.
+
+    What is collected is detached; with ``gradients`` it is the tensor itself, whose ``.grad`` is there after backward.
+    """
     trace: dict[str, Tensor] = {}
 
     def keep(name: str):
-        return lambda module, inputs, output: trace.__setitem__(name, output.detach())
+        def hook(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+            value = given[0] if inputs else output
+            if gradients:
+                value.retain_grad()
+            trace[name] = value if gradients else value.detach()
+
+        return hook
 
     handles = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
     try:
@@ -26,6 +39,41 @@ def record(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What one block made of B images of T tokens, with H heads of D features and width C = H D."""
+
+    q: Tensor  # (B, H, T, D)
+    k: Tensor  # (B, H, T, D)
+    v: Tensor  # (B, H, T, D)
+    attention: Tensor  # (B, H, T, T): weights, rows sum to 1
+    heads: Tensor  # (B, H, T, D): what each head says, before they are mixed
+    output: Tensor  # (B, T, C): what the block leaves in the residual stream
+
+
+def look_inside(model: nn.Module, images: Tensor) -> list[Inside]:
+    """Every block of a vision transformer (``models.vit.ViT``) at work on ``images``, first to last; no gradients.
+
+    Token 0 is CLS; the others are the patches, row by row.
+    """
+    blocks = dict(enumerate(model.blocks))
+    qkv, weights = ({i: getattr(block.attention, part) for i, block in blocks.items()} for part in ("qkv", "weights"))
+    mixers = {i: block.attention.out for i, block in blocks.items()}
+    with torch.no_grad(), record(qkv) as qkvs, record(weights) as maps, record(mixers, inputs=True) as said:
+        with record(blocks) as left:
+            model(images)
+    return [
+        Inside(*split_heads(qkvs[i], blocks[i].attention.heads), maps[i],
+               split_heads(said[i], blocks[i].attention.heads, parts=1)[0], left[i])
+        for i in blocks
+    ]  # fmt: skip
+
+
+def split_heads(features: Tensor, heads: int, parts: int = 3) -> Tensor:
+    """(B, T, parts * C), as a layer that makes q, k and v at once returns it -> (parts, B, H, T, D)."""
+    return features.unflatten(-1, (parts, heads, -1)).permute(2, 0, 3, 1, 4)
 
 
 def normalised_entropy(weights: Tensor) -> Tensor:

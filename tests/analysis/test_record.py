@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from eureka_lib.analysis.record import normalised_entropy, record
+from eureka_lib.analysis.record import look_inside, normalised_entropy, record
 from eureka_lib.models.vit import ViT, ViTConfig
 
 
@@ -21,6 +21,34 @@ def test_record_gives_the_attention_of_every_layer_and_leaves_no_hook():
     before = {name: weights.clone() for name, weights in trace.items()}
     model(torch.zeros_like(images))
     assert all(torch.equal(trace[name], before[name]) for name in before)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return ViT(ViTConfig(patch=8, depth=2, width=16, heads=2, scale=0.5), 16, 10).eval()
+
+
+def test_gradients_are_those_of_backward(model):
+    with record({"qkv": model.blocks[0].attention.qkv}, gradients=True) as trace:
+        model(torch.randn(3, 3, 16, 16)).square().sum().backward()
+    tokens, weight = trace["qkv"], model.blocks[0].attention.qkv.weight
+    assert tokens.grad.shape == tokens.shape == (3, 5, 48)
+    assert torch.allclose(tokens.grad.sum((0, 1)).abs() > 0, weight.grad.abs().sum(1) > 0)
+
+
+def test_look_inside_finds_the_parts_that_make_up_attention(model):
+    images = torch.randn(3, 3, 16, 16)
+    layers = look_inside(model, images)
+    assert len(layers) == 2
+    for block, layer in zip(model.blocks, layers, strict=True):
+        assert layer.q.shape == layer.k.shape == layer.v.shape == layer.heads.shape == (3, 2, 5, 8)
+        weights = torch.softmax(0.5 * layer.q @ layer.k.transpose(-2, -1), dim=-1)
+        assert torch.allclose(layer.attention, weights, atol=1e-6)
+        assert torch.allclose(layer.heads, weights @ layer.v, atol=1e-6)
+        mixed = block.attention.out(layer.heads.transpose(1, 2).reshape(3, 5, 16))
+        assert layer.output.shape == mixed.shape and not layer.output.requires_grad
+    assert torch.allclose(model.head(model.norm(layers[-1].output)[:, 0]), model(images))
 
 
 def test_entropy():
