@@ -30,11 +30,12 @@ def model():
 
 
 def test_gradients_are_those_of_backward(model):
-    with record({"qkv": model.blocks[0].attention.qkv}, gradients=True) as trace:
+    """A linear layer's weight gradient is the sum over tokens of output gradient times input."""
+    layer = model.blocks[0].attention.qkv
+    with record({"qkv": layer}, gradients=True) as out, record({"qkv": layer}, inputs=True) as given:
         model(torch.randn(3, 3, 16, 16)).square().sum().backward()
-    tokens, weight = trace["qkv"], model.blocks[0].attention.qkv.weight
-    assert tokens.grad.shape == tokens.shape == (3, 5, 48)
-    assert torch.allclose(tokens.grad.sum((0, 1)).abs() > 0, weight.grad.abs().sum(1) > 0)
+    assert out["qkv"].grad.shape == out["qkv"].shape == (3, 5, 48)
+    assert torch.allclose(torch.einsum("bto,bti->oi", out["qkv"].grad, given["qkv"]), layer.weight.grad, atol=1e-6)
 
 
 def test_look_inside_finds_the_parts_that_make_up_attention(model):
