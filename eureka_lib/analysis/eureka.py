@@ -63,6 +63,20 @@ def plateau_fraction(
     return float(np.diff(steps, prepend=0)[inside].sum() / steps[-1]) if steps[-1] else 0.0
 
 
+def plateau_level(steps: Sequence[int], accuracy: Sequence[float], derived: float) -> float:
+    """The accuracy at which a run lingers before its EM: a measured plateau, to be held against the ``derived`` one.
+
+    Median over the evaluations from the first that reaches 90 % of ``derived`` to the last before the EM (or the end of
+    a censored run). Not a number if there is none, which is a run without a plateau.
+    """
+    steps, accuracy = _as_history(steps, accuracy)
+    check_real("derived", derived, 0, 1)
+    moment = eureka_moment(steps, accuracy)
+    before = accuracy[steps < moment.step] if moment.happened else accuracy
+    reached = np.flatnonzero(before >= 0.9 * derived)
+    return float(np.median(before[reached[0] :])) if len(reached) else math.nan
+
+
 def jump_duration(steps: Sequence[int], accuracy: Sequence[float], low: float = 0.60, high: float = 0.90) -> int | None:
     """Steps that the jump takes: from the last evaluation at or below ``low`` to the first at or above ``high``.
 

@@ -74,27 +74,27 @@ def _patterns(split: str) -> tuple[np.ndarray, np.ndarray]:
     return images[chosen], labels[chosen]
 
 
-# Where in scikit-learn's photographs the object stands: left edge, top edge, height; 320 pixels wide each.
-PHOTOGRAPHS = {1: ("china.jpg", 70, 60, 340), 2: ("flower.jpg", 150, 85, 340)}
+# Where in scikit-learn's photographs the object stands, which is 320 columns wide and 340 rows high: left, top edge.
+PHOTOGRAPHS = {1: ("china.jpg", 70, 60), 2: ("flower.jpg", 150, 85)}
+BANDS = {"train": (0, 2, 4), "test": (1, 3)}  # horizontal, of 68 rows each
 
 
 def _photographs(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Crops of scikit-learn's two photographs, class 1 a temple and class 2 a flower, as RGB of 32 x 32.
+    """Crops of scikit-learn's two photographs, class 1 a temple and class 2 a flower, as RGB of 24 x 24.
 
-    An embedded stand-in for CIFAR-10's classes 1 and 2, in its format, and not a replacement: two scenes only. Training
-    crops (400 a class) come from the left 200 columns of the object, test crops (100) from the right 120.
+    An embedded stand-in for CIFAR-10's classes 1 and 2, and no replacement: two scenes only. Each object is cut into
+    five horizontal bands; training crops come from three of them, test crops from the two between, 140 from each.
     """
     rng = np.random.default_rng(12956)
-    crops, labels = [], []
-    for label, (name, left, top, height) in PHOTOGRAPHS.items():
+    crops = []
+    for name, left, top in PHOTOGRAPHS.values():
         photograph = load_sample_image(name)
-        for start, width, n in ((0, 200, 400), (200, 120, 100)):
-            corners = rng.integers((top, left + start), (top + height - 64, left + start + width - 64), size=(n, 2))
-            if (start == 0) == (split == "train"):
-                crops += [photograph[y : y + 64, x : x + 64] for y, x in corners]
-                labels += [label] * n
-    halved = np.stack(crops).reshape(-1, 32, 2, 32, 2, 3).mean(axis=(2, 4)).round().astype(np.uint8)
-    return halved.transpose(0, 3, 1, 2).copy(), np.array(labels)
+        for band in BANDS[split]:
+            edge = top + 68 * band
+            corners = rng.integers((edge, left), (edge + 68 - 48, left + 320 - 48), size=(140, 2))
+            crops += [photograph[y : y + 48, x : x + 48] for y, x in corners]
+    halved = np.stack(crops).reshape(-1, 24, 2, 24, 2, 3).mean(axis=(2, 4)).round().astype(np.uint8)
+    return halved.transpose(0, 3, 1, 2).copy(), np.repeat(list(PHOTOGRAPHS), len(crops) // 2)
 
 
 # name -> function of the split that gives uint8 images, grey (N, h, w) or RGB (N, 3, h, w), and their labels (N,)
