@@ -22,7 +22,7 @@ from eureka_lib import paths, progress, provenance
 from eureka_lib.analysis.eureka import Moment, eureka_moment, kaplan_meier, plateau_fraction
 from eureka_lib.experiment import Experiment
 from eureka_lib.runs import Run
-from eureka_lib.tasks.two_step import CELL_NAMES, Batch, TwoStepTask
+from eureka_lib.tasks.two_step import CELL_NAMES, NOWHERE, Batch, TwoStepTask
 
 COLOURS = {
     "softmax": "#0072B2",
@@ -193,13 +193,14 @@ def plot_batch(batch: Batch, n: int = 6) -> Figure:
 
 
 def plot_sample(axis: Axes, batch: Batch, i: int) -> None:
-    """Sample ``i`` as a picture, on the brightness scale of its batch, the target that counts framed."""
+    """Sample ``i`` as a picture, on the brightness scale of its batch, the cell that gives the label framed."""
     cell, low, high = batch.images.shape[-1] // 2, batch.images.min(), batch.images.max()
     axis.imshow(((batch.images[i] - low) / (high - low)).permute(1, 2, 0).numpy())
-    row, column = divmod(int(batch.target[i]), 2)
-    frame = plt.Rectangle((column * cell - 0.5, row * cell - 0.5), cell, cell, fill=False, ec="#F0E442", lw=2.5,
-                          clip_on=False)  # fmt: skip
-    axis.add_patch(frame)
+    if batch.target[i] != NOWHERE:
+        row, column = divmod(int(batch.target[i]), 2)
+        frame = plt.Rectangle((column * cell - 0.5, row * cell - 0.5), cell, cell, fill=False, ec="#F0E442", lw=2.5,
+                              clip_on=False)  # fmt: skip
+        axis.add_patch(frame)
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
 
@@ -207,7 +208,9 @@ def plot_sample(axis: Axes, batch: Batch, i: int) -> None:
 def batch_table(batch: Batch) -> pd.DataFrame:
     """A batch without its pixels: the class in each cell, which target counts, the label."""
     table = pd.DataFrame(batch.cells.tolist(), columns=list(CELL_NAMES))
-    return table.assign(target=[CELL_NAMES[i] for i in batch.target.tolist()], label=batch.labels.tolist())
+    return table.assign(
+        target=["" if i == NOWHERE else CELL_NAMES[i] for i in batch.target.tolist()], label=batch.labels.tolist()
+    )
 
 
 def panels(n: int, height: float = 3.0, share_y: bool = False) -> tuple[Figure, list[Axes]]:

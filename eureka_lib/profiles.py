@@ -6,10 +6,10 @@ from 1000 on, which no notebook reports.
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from eureka_lib import paths
-from eureka_lib.experiment import Experiment, TrainingConfig
+from eureka_lib.experiment import TASKS, Experiment, TrainingConfig
 from eureka_lib.methods import METHODS
 from eureka_lib.models.resnet import ResNetConfig
 from eureka_lib.models.vit import ViTConfig
@@ -46,12 +46,33 @@ class Regime:
 
 
 @dataclass(frozen=True)
+class Gallery:
+    """One ViT and one ResNet that all tasks are given to, each with one learning rate for all, and the reported seeds.
+
+    ``changes`` is what a task needs beyond its name, such as another image source.
+    """
+
+    networks: dict[str, Experiment]
+    seeds: int
+    changes: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def experiment(self, network: str, task: str) -> Experiment:
+        """The experiment of a network on a task; ValueError for an unknown one of either."""
+        base = self.networks[check_choice("network", network, self.networks)]
+        return base.vary(task=task, **self.changes.get(task, {}))
+
+    def groups(self, network: str, tasks: Sequence[str] = (), seeds: int = 0) -> dict[str, list[Experiment]]:
+        """Experiments of a network by task, for ``tasks`` (none given: all); ``seeds`` 0 means as many as usual."""
+        return {task: seeded(self.experiment(network, task), seeds, self.seeds) for task in tasks or TASKS}
+
+
+@dataclass(frozen=True)
 class Profile:
     """A size: Figure 1's ``vit`` and ``resnet`` with the numbers of their reported seeds, and its regimes.
 
     ``regimes`` are those in which methods are compared, the one closest to the paper first, the cheapest last.
-    ``anatomy`` is what the notebooks on gradients and on probes take apart: ``anatomy_seeds`` runs that keep their
-    weights every ``weights_every`` steps.
+    ``gallery`` gives all tasks to the same two networks. ``anatomy`` is what the notebooks on gradients and on probes
+    take apart: ``anatomy_seeds`` runs that keep their weights every ``weights_every`` steps.
     """
 
     name: str
@@ -60,6 +81,7 @@ class Profile:
     vit_seeds: int
     resnet_seeds: int
     regimes: tuple[Regime, ...]
+    gallery: Gallery
     anatomy: Experiment
     anatomy_seeds: int
     weights_every: int
@@ -99,6 +121,7 @@ PATTERNS_4 = replace(DIGITS_VIT, task=PATTERNS).vary(
     patch=6, learning_rate=5e-4, batch_size=64, steps=600, evaluate_every=25, test_samples=1000
 )
 PAPER_VIT = Experiment(TwoStepConfig(indicator_source="mnist", target_source="fashion_mnist", cell=28))
+PAPER_RESNET = replace(PAPER_VIT, model=ResNetConfig())
 
 # What python -m eureka_lib.search tuning found; the paper's are its documented runs'.
 TUNED_16 = {
@@ -133,35 +156,61 @@ LAPTOP_REGIMES = (
 )
 
 
+LAPTOP_GALLERY = Gallery(
+    {
+        "softmax": DIGITS_VIT.vary(steps=1200, learning_rate=2e-3),
+        "resnet9": DIGITS_RESNET.vary(steps=600, base_width=8, learning_rate=4e-3),
+    },
+    seeds=5,
+)
+# All of same_colour's cells are digits; the other tasks' targets are items.
+PAPER_SOURCES = {
+    "same_colour": {"target_source": "mnist"},
+    "natural_indicators": {"indicator_source": "cifar10", "target_source": "mnist", "item_source": "fashion_mnist"},
+}
+
+
 def _smoke(experiment: Experiment) -> Experiment:
     """The same, a second long."""
     return experiment.vary(steps=40, batch_size=32, evaluate_every=10, warmup_steps=5, test_samples=200)
 
 
-SMOKE_REGIMES = tuple(replace(regime, base=_smoke(regime.base), seeds=2) for regime in LAPTOP_REGIMES)
 PROFILES = {
     "smoke": Profile(
-        "smoke",
-        _smoke(DIGITS_VIT),
-        _smoke(DIGITS_RESNET).vary(base_width=4),
-        2,
-        2,
-        SMOKE_REGIMES,
-        _smoke(DIGITS_ANATOMY),
-        2,
-        10,
+        name="smoke",
+        vit=_smoke(DIGITS_VIT),
+        resnet=_smoke(DIGITS_RESNET).vary(base_width=4),
+        vit_seeds=2,
+        resnet_seeds=2,
+        regimes=tuple(replace(regime, base=_smoke(regime.base), seeds=2) for regime in LAPTOP_REGIMES),
+        gallery=Gallery({name: _smoke(network) for name, network in LAPTOP_GALLERY.networks.items()}, seeds=1),
+        anatomy=_smoke(DIGITS_ANATOMY),
+        anatomy_seeds=2,
+        weights_every=10,
     ),
-    "laptop": Profile("laptop", DIGITS_VIT, DIGITS_RESNET, 12, 6, LAPTOP_REGIMES, DIGITS_ANATOMY, 6, 50),
+    "laptop": Profile(
+        name="laptop",
+        vit=DIGITS_VIT,
+        resnet=DIGITS_RESNET,
+        vit_seeds=12,
+        resnet_seeds=6,
+        regimes=LAPTOP_REGIMES,
+        gallery=LAPTOP_GALLERY,
+        anatomy=DIGITS_ANATOMY,
+        anatomy_seeds=6,
+        weights_every=50,
+    ),
     "paper": Profile(
-        "paper",
-        PAPER_VIT,
-        replace(PAPER_VIT, model=ResNetConfig()),
-        5,
-        3,
-        (Regime("paper", PAPER_VIT, TUNED_PAPER, 5),),
-        PAPER_VIT,
-        3,
-        1170,  # ten epochs
+        name="paper",
+        vit=PAPER_VIT,
+        resnet=PAPER_RESNET,
+        vit_seeds=5,
+        resnet_seeds=3,
+        regimes=(Regime("paper", PAPER_VIT, TUNED_PAPER, seeds=5),),
+        gallery=Gallery({"softmax": PAPER_VIT, "resnet9": PAPER_RESNET}, 5, PAPER_SOURCES),
+        anatomy=PAPER_VIT,
+        anatomy_seeds=3,
+        weights_every=1170,  # ten epochs
     ),
 }
 

@@ -3,19 +3,20 @@
 ``python -m eureka_lib.search regimes`` tries candidate regimes and scores them by the paper's marks: a long plateau at
 the derived 0.55, each step alone learned at once, a ResNet without plateau, W_Q and W_K starved of gradient on the
 plateau, and earlier Eureka-moments with the fixes. ``python -m eureka_lib.search tuning`` then tries the same four
-learning rates for every method in the chosen regimes (all else, such as where Heat Treatment starts, is the paper's).
-Both use seeds from 1000 on, which no notebook reports, and leave their raw results, a row per run, in
-``figures/search``.
+learning rates for every method in the chosen regimes (all else, such as where Heat Treatment starts, is the paper's),
+and ``python -m eureka_lib.search tasks`` four for each network that all tasks are given to. All use seeds from 1000 on,
+which no notebook reports, and leave their raw results, a row per run, in ``figures/search``.
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pandas as pd
 
 from eureka_lib import figures, paths, profiles
 from eureka_lib.analysis.eureka import plateau_fraction
-from eureka_lib.experiment import Experiment
+from eureka_lib.experiment import TASKS, Experiment
 from eureka_lib.methods import METHODS
 from eureka_lib.models.resnet import ResNetConfig
 from eureka_lib.runs import Run
@@ -26,6 +27,7 @@ SEARCH_FOLDER = paths.ROOT / "figures" / "search"  # part of the checkout: how i
 SEARCH_SEEDS = (1000, 1001)
 TUNING_SEEDS = (1000, 1001, 1002)
 LEARNING_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
+GALLERY_RATES = {"softmax": LEARNING_RATES, "resnet9": (1e-3, 2e-3, 4e-3, 8e-3)}
 CHOSEN = ("digits, 4 tokens", "patterns, 16 tokens", "patterns, 4 tokens, batch 64")  # for notebook 05
 FEATURED = ("softmax", "norm_softmax", "heat_treatment")  # the methods that a candidate regime is scored with
 
@@ -105,15 +107,36 @@ def search_settings() -> pd.DataFrame:
     )
 
 
-def best_settings(table: pd.DataFrame) -> pd.DataFrame:
+def best_settings(table: pd.DataFrame, of: Sequence[str] = ("regime", "method")) -> pd.DataFrame:
     """The rule of the tuning: per regime and method the learning rate with the least mean restricted EM time.
 
-    Ties go to the higher mean final accuracy.
+    Ties go to the higher mean final accuracy. The rule for the tasks is the same ``of`` each network, over all tasks.
     """
-    keys = ["regime", "method", "learning_rate"]
-    means = table.groupby(keys, sort=False)[["EM or censored at step", "final accuracy"]].mean()
+    of = list(of)
+    means = table.groupby([*of, "learning_rate"], sort=False)[["EM or censored at step", "final accuracy"]].mean()
     ranked = means.reset_index().sort_values(["EM or censored at step", "final accuracy"], ascending=[True, False])
-    return ranked.drop_duplicates(["regime", "method"]).sort_values(["regime", "method"]).reset_index(drop=True)
+    return ranked.drop_duplicates(of).sort_values(of).reset_index(drop=True)
+
+
+def search_tasks() -> pd.DataFrame:
+    """Train the laptop's gallery, every task with both networks, at four learning rates each; a row per run."""
+    gallery = profiles.get("laptop").gallery
+    groups = {
+        (network, task, rate): [
+            gallery.experiment(network, task).vary(seed=seed, learning_rate=rate) for seed in SEARCH_SEEDS
+        ]
+        for network, rates in GALLERY_RATES.items()
+        for rate in rates
+        for task in TASKS
+    }
+    found = sweep_groups(groups, title="tasks")
+    return pd.DataFrame(
+        [
+            {"network": network, "task": task, "learning_rate": rate} | _marks(run)
+            for (network, task, rate), runs in found.items()
+            for run in runs
+        ]
+    )
 
 
 def _marks(run: Run) -> dict:
@@ -137,16 +160,17 @@ def _marks(run: Run) -> dict:
 
 
 def main() -> None:
-    """Run one of the two searches and write its table."""
+    """Run one of the searches and write its table."""
     parser = argparse.ArgumentParser(prog="python -m eureka_lib.search", description=__doc__.split("\n")[0])
-    parser.add_argument("what", help="regimes or tuning")
-    what = check_choice("search", parser.parse_args().what, ("regimes", "tuning"))
-    table = search_regimes() if what == "regimes" else search_settings()
+    searches = {"regimes": search_regimes, "tuning": search_settings, "tasks": search_tasks}
+    parser.add_argument("what", help=", ".join(searches))
+    what = check_choice("search", parser.parse_args().what, searches)
+    table = searches[what]()
     SEARCH_FOLDER.mkdir(parents=True, exist_ok=True)
     table.round(4).to_csv(SEARCH_FOLDER / f"{what}.csv", index=False, lineterminator="\n")
     print(f"{len(table)} runs in {SEARCH_FOLDER / what}.csv")
-    if what == "tuning":
-        print(best_settings(table).to_string())
+    if what != "regimes":
+        print(best_settings(table, ["regime", "method"] if what == "tuning" else ["network"]).to_string())
 
 
 if __name__ == "__main__":

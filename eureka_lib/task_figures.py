@@ -4,7 +4,7 @@ Groups come by task, ``{"two_step": [run, ...], ...}``, one mapping per network,
 without an Eureka-moment (EM) are censored at the end of their budget and stay in every count.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from textwrap import wrap
 
 import numpy as np
@@ -16,10 +16,12 @@ from matplotlib.figure import Figure
 from eureka_lib import figures
 from eureka_lib.analysis.eureka import median_step, plateau_fraction, plateau_level
 from eureka_lib.runs import Run
-from eureka_lib.tasks.two_step import TwoStepTask
+from eureka_lib.tasks.two_step import Batch, TwoStepTask
 
 ByTask = Mapping[str, Sequence[Run]]
 COLUMNS = 3  # panels side by side
+SAMPLES = 3  # pictures of each task
+RULE_LINES = 3  # that a rule takes at most, wrapped
 
 
 def title_of(task: str) -> str:
@@ -27,16 +29,44 @@ def title_of(task: str) -> str:
     return task.replace("_", " ")
 
 
+def batches(tasks: Mapping[str, TwoStepTask], n: int, seed: int) -> Iterator[tuple[TwoStepTask, Batch]]:
+    """Each task with ``n`` test samples of it, drawn from ``seed``."""
+    for task in tasks.values():
+        yield task, task.sample(torch.Generator().manual_seed(seed), n, "test")
+
+
+def sample_table(tasks: Mapping[str, TwoStepTask], seed: int) -> pd.DataFrame:
+    """The gallery's samples without their pixels: what is in the cells, and the answer, in words."""
+    described = [[task.describe(batch, i) for i in range(SAMPLES)] for task, batch in batches(tasks, SAMPLES, seed)]
+    return pd.DataFrame(
+        [{"task": name, "sample": i, "words": words} for name, texts in zip(tasks, described, strict=True)
+         for i, words in enumerate(texts)]
+    )  # fmt: skip
+
+
+def baseline_table(tasks: Mapping[str, TwoStepTask], n: int, seed: int) -> pd.DataFrame:
+    """Accuracy of the oracle and of the shortcut on ``n`` samples of each task, and the latter's derived one."""
+    rows = {
+        title_of(name): {
+            "oracle": (task.oracle(batch) == batch.labels).float().mean().item(),
+            "shortcut, measured": round((task.shortcut(batch) == batch.labels).float().mean().item(), 3),
+            "shortcut, derived": task.plateau_accuracy,
+        }
+        for name, (task, batch) in zip(tasks, batches(tasks, n, seed), strict=True)
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
+
+
 def plot_gallery(tasks: Mapping[str, TwoStepTask], seed: int) -> Figure:
     """Three test samples of each task, the cell that counts framed, with the task's rule."""
     rows = -(-len(tasks) // COLUMNS)
     figure = figures.plt.figure(figsize=(figures.PLOT_WIDTH, 1.75 * rows))
     blocks = figure.subfigures(rows, COLUMNS, squeeze=False).flat
-    for block, (name, task) in zip(blocks, tasks.items(), strict=False):
-        batch = task.sample(torch.Generator().manual_seed(seed), 3, "test")
-        rule = "\n".join(wrap(task.rule, 36))
+    for block, name, (task, batch) in zip(blocks, tasks, batches(tasks, SAMPLES, seed), strict=False):
+        rule = wrap(task.rule, 36)
+        rule = "\n".join([*rule, *[""] * (RULE_LINES - len(rule))])  # so that all blocks stand level
         block.suptitle(title_of(name), fontsize=10, fontweight="bold", x=0.03, ha="left")
-        for i, axis in enumerate(block.subplots(1, 3)):
+        for i, axis in enumerate(block.subplots(1, SAMPLES)):
             figures.plot_sample(axis, batch, i)
             axis.set_title(f"label {batch.labels[i]}", fontsize=8, loc="center", pad=3)
         block.supxlabel(rule, fontsize=7.5, x=0.03, ha="left")

@@ -26,6 +26,7 @@ TOP_LEFT, TOP_RIGHT, BOTTOM_LEFT, BOTTOM_RIGHT = range(4)
 ROLES = ("indicator", "first target", "second target", "bystander")
 INDICATOR, FIRST, SECOND, BYSTANDER = range(4)
 EMPTY = -1  # the class in a cell that shows nothing
+NOWHERE = -1  # the target where no cell gives the label
 PALETTE = {  # ten colours, apart enough for the noise on them
     "blue": (0.0, 0.0, 1.0),
     "red": (1.0, 0.0, 0.0),
@@ -77,7 +78,8 @@ class Grid:
 class Batch(Grid):
     """B samples: their grids, images (B, 3, 2c, 2c) float32 and labels (B,) int64, and the steps to the answer.
 
-    ``same`` (B,) bool is the first step's answer; ``target`` (B,) int64 the cell that gives the label.
+    ``same`` (B,) bool is the first step's answer; ``target`` (B,) int64 the cell that gives the label, or
+    ``NOWHERE``.
     """
 
     images: Tensor
@@ -162,7 +164,8 @@ class TwoStepTask:
         classes = ["nothing" if value == EMPTY else str(value) for value in batch.cells[i].tolist()]
         cells = ", ".join(f"{name} {value}" for name, value in zip(CELL_NAMES, classes, strict=True))
         relation = self.first_step[0 if batch.same[i] else 1]
-        return f"{cells}: {relation}, so {CELL_NAMES[batch.target[i]]} counts: label {batch.labels[i]}"
+        counts = "" if batch.target[i] == NOWHERE else f", so {CELL_NAMES[batch.target[i]]} counts"
+        return f"{cells}: {relation}{counts}: label {batch.labels[i]}"
 
     # ---- drawing samples
 
@@ -299,6 +302,10 @@ class IndicatorsOnlyTask(TwoStepTask):
     def plateau_loss(self, label_smoothing: float) -> float:
         """Entropy of the smoothed answer: log 2 if both answers are equally likely."""
         return theory.binary_entropy((1 - label_smoothing) * self.p_same + label_smoothing / 2)
+
+    def target(self, grid: Grid, same: Tensor) -> Tensor:
+        """No cell gives the label."""
+        return torch.full_like(grid.cells[:, 0], NOWHERE)
 
     def answer(self, grid: Grid, same: Tensor) -> Tensor:
         """The first step's answer itself."""
