@@ -46,6 +46,7 @@ class Origin:
     folder: str  # below paths.data_dir()
     base_url: str  # a file's address is base_url + its name
     md5: dict[str, str]  # file name -> published md5
+    embedded: str = 'the embedded digits: indicator_source="digits", target_source="digits"'  # what to use instead
 
 
 MNIST = Origin(
@@ -77,6 +78,7 @@ CIFAR10 = Origin(
     {
         "cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530",
     },
+    'the embedded photographs: indicator_source="photographs"',
 )
 
 
@@ -203,8 +205,7 @@ def _fetch(origin: Origin, file: str) -> Path:
         files = "".join(f"\n  {name}  (md5 {md5})" for name, md5 in origin.md5.items())
         raise DataUnavailable(
             f"{origin.name} is not available: {reason}\nEither put these files, from {origin.base_url}, into "
-            f"{store.abspath}:{files}\nor use the embedded digits: "
-            'indicator_source="digits", target_source="digits".'
+            f"{store.abspath}:{files}\nor use {origin.embedded}."
         ) from error
 
 

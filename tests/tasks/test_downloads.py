@@ -14,14 +14,16 @@ import tarfile
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pooch
 import pytest
+import torch
 
-from eureka_lib import paths
-from eureka_lib.tasks import downloads
+from eureka_lib import paths, profiles
+from eureka_lib.tasks import downloads, images
 from eureka_lib.tasks.downloads import CIFAR10, FASHION_MNIST, MNIST, DataUnavailable
 
 IMAGE_FILE, LABEL_FILE, TAR_FILE = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz", "cifar-10-binary.tar.gz"
@@ -246,6 +248,9 @@ def test_without_a_network_the_error_comes_at_once_and_says_what_to_do(server):
     assert isinstance(caught.value, OSError) and 'source="digits"' in message and "checksum" not in message
     assert str(paths.data_dir() / "mnist") in message and server.url in message
     assert all(f"{name}  (md5 {md5})" in message for name, md5 in origin.md5.items())
+    natural = replace(CIFAR10, base_url=server.url)
+    with pytest.raises(DataUnavailable, match='or use the embedded photographs: indicator_source="photographs"'):
+        downloads.load_cifar10("test", natural)
 
 
 def test_files_put_there_by_hand_are_accepted_if_they_are_the_right_ones(server):
@@ -364,3 +369,27 @@ def test_read_idx_names_the_file_and_what_is_wrong(tmp_path, data, message):
     with pytest.raises(ValueError, match=message) as caught:
         downloads.read_idx(path)
     assert str(path) in str(caught.value)
+
+
+def test_the_natural_image_task_on_all_three_data_sets(server, monkeypatch):
+    """From served archives to a batch at the paper's size: two natural images, a digit and an item."""
+    images.load_images.cache_clear()
+    ten, classes = RNG.integers(0, 256, (20, 28, 28), dtype=np.uint8), np.repeat(np.arange(10, dtype=np.uint8), 2)
+    for origin, load, source in (
+        (MNIST, downloads.load_mnist, "mnist"),
+        (FASHION_MNIST, downloads.load_fashion_mnist, "fashion_mnist"),
+    ):
+        pictures = ten if origin is MNIST else 255 - ten
+        files = {f"{p}-images-idx3-ubyte.gz": gzip.compress(idx(pictures)) for p in ("train", "t10k")}
+        files |= {f"{p}-labels-idx1-ubyte.gz": gzip.compress(idx(classes)) for p in ("train", "t10k")}
+        served = server.publish(origin, files)
+        monkeypatch.setitem(images.SOURCES, source, partial(load, origin=served))
+        assert len(images.load_images(source, "train", 28).labels) == len(images.load_images(source, "test", 28).labels)
+    natural = {f"data_batch_{i}.bin": records(PIXELS[i], [1, 2]) for i in PIXELS}
+    served = server.publish(CIFAR10, {TAR_FILE: tar(natural | {"test_batch.bin": records(PIXELS[1], [2, 1])})})
+    monkeypatch.setitem(images.SOURCES, "cifar10", partial(downloads.load_cifar10, origin=served))
+    task = profiles.get("paper").gallery.experiment("softmax", "natural_indicators").build_task()
+    batch = task.sample(torch.Generator().manual_seed(0), 16, "test")
+    images.load_images.cache_clear()
+    assert batch.images.shape == (16, 3, 56, 56) and (task.oracle(batch) == batch.labels).all()
+    assert cached(CIFAR10) == [TAR_FILE] and len(cached(MNIST)) == len(cached(FASHION_MNIST)) == 4
