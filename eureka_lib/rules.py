@@ -4,6 +4,7 @@ Each rule is a function from runs to a :class:`~eureka_lib.claims.Claim`. Its do
 nothing is softened afterwards.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -21,6 +22,7 @@ from eureka_lib.analysis.eureka import (
     plateau_fraction,
     wilson_interval,
 )
+from eureka_lib.analysis.starvation import plateau_steps
 from eureka_lib.claims import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Claim, verdict_of
 from eureka_lib.runs import Run
 
@@ -34,6 +36,7 @@ FIX_NAMES = {
     "heat_treatment": "Heat Treatment",
 }
 CLOSE_TO_BASELINE = 0.95  # "95 % of the baseline": share of its mean final accuracy
+FEWEST_RUNS = 3  # with fewer runs, or pairs of them, the rules of C4 give no interval
 
 
 def plateau_then_jump(runs: Sequence[Run], profile: str, figure: str) -> Claim:
@@ -81,6 +84,47 @@ def no_plateau_without_attention(resnets: Sequence[Run], vits: Sequence[Run], pr
         quick / len(moments), interval,
         f"Wilson interval of the share of ResNet9 seeds with an EM within {AT_ONCE_SHARE:.0%} of the ViT's budget",
         MAJORITY, profile, "abstract of v1, figure of the training curves", figure,
+    )  # fmt: skip
+
+
+def single_step_at_once(runs: Sequence[Run], which: str, budget: int, profile: str, figure: str) -> Claim:
+    """C3's rule for one single step, ``which``: most seeds learn it at once, within ``AT_ONCE_SHARE`` of the budget.
+
+    Effect: share of the control's runs with an EM by then, with its Wilson interval against one half. It is C2's rule.
+    """
+    limit, moments = AT_ONCE_SHARE * budget, _moments(runs)
+    quick = sum(moment.happened and moment.step <= limit for moment in moments)
+    interval = wilson_interval(quick, len(moments))
+    return Claim(
+        "C3", f"Each step alone is learned at once: the {which}.", verdict_of(interval, MAJORITY), len(runs),
+        f"{quick} of {len(moments)} seeds have their EM within {limit:.0f} steps of {budget}; "
+        f"{_step_text(median_step(moments))}",
+        quick / len(moments), interval,
+        f"Wilson interval of the share of seeds with an EM within {AT_ONCE_SHARE:.0%} of the budget",
+        MAJORITY, profile, "abstract", figure,
+    )  # fmt: skip
+
+
+def slower_together(controls: Mapping[str, Sequence[Run]], runs: Sequence[Run], profile: str, figure: str) -> Claim:
+    """C3's weaker rule: the two steps together take longer than either of them alone.
+
+    Effect: for each control, its mean restricted EM time over the two-step task's, with a bootstrap interval at 95 %
+    for all controls together (Bonferroni); the larger ratio is reported. Reproduced if the intervals of all lie below
+    1, not reproduced if one lies above, undecided otherwise.
+    """
+    confidence = 1 - 0.05 / len(controls)
+    ratios = {which: compare.time_ratio(_moments(c), _moments(runs), confidence) for which, c in controls.items()}
+    worst = max(ratios.values(), key=lambda ratio: ratio.value)
+    verdict = (NOT_REPRODUCED if any(ratio.low > 1 for ratio in ratios.values())
+               else REPRODUCED if all(ratio.high < 1 for ratio in ratios.values()) else UNDECIDED)  # fmt: skip
+    return Claim(
+        "C3", "The plateau comes from the multi-step structure: two steps take longer together than alone.", verdict,
+        len(runs) + sum(len(control) for control in controls.values()),
+        "mean time to the EM (restricted to the budget), over the two-step task's: "
+        + "; ".join(f"{which} {ratio}" for which, ratio in ratios.items()),
+        worst.value, worst.interval,
+        f"bootstrap intervals of the ratios at {confidence:.1%}, which is 95 % for all (Bonferroni), all below 1",
+        1.0, profile, "abstract", figure,
     )  # fmt: skip
 
 
@@ -230,3 +274,116 @@ def _jumps_abruptly(run: Run) -> bool:
 
 def _step_text(median: float | None) -> str:
     return "median EM step not reached" if median is None else f"median EM step {median:.0f}"
+
+
+# C4, from the gradients of kept weights. `sizes` has a row per run and kept step: "run" (its key), "step", the mean
+# absolute gradients "W_Q", "W_K", "W_V", averaged over layers, and the normalised "entropy" of the attention.
+
+
+def starved(runs: Sequence[Run], sizes: pd.DataFrame, profile: str, figure: str) -> Claim:
+    """C4's rule, part 1: on the plateau W_V gets more gradient than W_Q, and more than W_K.
+
+    Effect: for each run the geometric mean of |grad W_V| / |grad W_Q| over its kept steps on the plateau (after step 0,
+    before the EM if there is one, test accuracy in the plateau's band), and the same for W_K; then the geometric mean
+    over runs, with bootstrap intervals. Reproduced if both intervals lie above 1, not reproduced if either lies below.
+    The smaller ratio is the row's value. Runs without such a step are left out, and n counts the others; fewer than
+    ``FEWEST_RUNS`` of them leave it undecided.
+    """
+    plateaus = [rows for rows in (_plateau(run, sizes) for run in runs) if len(rows)]
+    ratios = {name: _estimated(compare.geometric_mean, [_typical(rows["W_V"] / rows[name]) for rows in plateaus])
+              for name in ("W_Q", "W_K")}  # fmt: skip
+    weaker = min(ratios.values(), key=lambda ratio: ratio.value)
+    verdicts = [verdict_of(ratio.interval, 1.0) for ratio in ratios.values()]
+    return Claim(
+        "C4", "On the plateau W_Q and W_K are starved of gradient, while W_V gets plenty.",
+        NOT_REPRODUCED if NOT_REPRODUCED in verdicts else UNDECIDED if UNDECIDED in verdicts else REPRODUCED,
+        len(plateaus),
+        f"mean absolute gradient of W_V over that of W_Q: {ratios['W_Q']}, over that of W_K: {ratios['W_K']}; "
+        f"geometric means over the plateaus of {len(plateaus)} of {len(runs)} runs",
+        weaker.value, weaker.interval,
+        "bootstrap intervals over runs of both ratios, above 1 (the row has the smaller ratio's)", 1.0, profile,
+        "abstract", figure,
+    )  # fmt: skip
+
+
+def because_of_softmax(
+    runs: Sequence[Run], others: Sequence[Run], sizes: pd.DataFrame, profile: str, figure: str
+) -> Claim:
+    """C4's rule, part 2: with NormSoftmax, at equal seeds and learning rate, W_Q and W_K are starved less.
+
+    Effect: for each softmax run in ``runs``, and the NormSoftmax run of the same seed in ``others``, the geometric mean
+    of |grad W_V| over the mean of |grad W_Q| and |grad W_K|, over the same kept steps: after step 0, up to the earlier
+    of the two runs' EMs (or ends). Then the geometric mean over seeds of the first over the second, with a bootstrap
+    interval. Reproduced if it lies above 1, not reproduced if below; with fewer than ``FEWEST_RUNS`` pairs undecided.
+    """
+    pairs = [pair for pair in (_same_steps(*two, sizes) for two in zip(runs, others, strict=True)) if len(pair[0])]
+    ratio = _estimated(compare.geometric_mean, [_typical(_imbalance(a) / _imbalance(b)) for a, b in pairs])
+    return Claim(
+        "C4", "The softmax is the cause: with NormSoftmax, W_Q and W_K are starved less.",
+        verdict_of(ratio.interval, 1.0), len(pairs),
+        f"gradient of W_V over the mean of those of W_Q and W_K, softmax's over NormSoftmax's at the same steps: "
+        f"{ratio}; geometric mean over {len(pairs)} seeds",
+        ratio.value, ratio.interval, "bootstrap interval over seeds of the paired ratio, above 1", 1.0, profile,
+        "abstract", figure,
+    )  # fmt: skip
+
+
+def ill_distributed(runs: Sequence[Run], sizes: pd.DataFrame, profile: str, figure: str) -> Claim:
+    """C4's rule, part 3: before the EM the attention is too even, more so than after it.
+
+    Effect: in runs that have an EM, the mean normalised entropy over all rows, heads and layers on the kept steps of
+    the plateau (as in :func:`starved`), minus that at the last kept step; mean over runs, paired, with a bootstrap
+    interval. Reproduced if it lies above 0, not reproduced if below; with fewer than ``FEWEST_RUNS`` runs undecided.
+    """
+    jumped = [run for run, moment in zip(runs, _moments(runs), strict=True) if moment.happened]
+    jumped = [run for run in jumped if len(_plateau(run, sizes))]
+    before = [_plateau(run, sizes)["entropy"].mean() for run in jumped]
+    after = [_kept(run, sizes)["entropy"].iloc[-1] for run in jumped]
+    difference = _estimated(compare.paired_difference, before, after)
+    means = f": {np.mean(before):.2f} against {np.mean(after):.2f}" if jumped else ""
+    return Claim(
+        "C4", "Attention is ill-distributed on the plateau: more even than after the Eureka-moment.",
+        verdict_of(difference.interval, 0.0), len(jumped),
+        f"mean normalised entropy of the attention on the plateau against the end of training{means}; difference "
+        f"{difference}, in {len(jumped)} of {len(runs)} runs with a plateau and an EM",
+        difference.value, difference.interval, "bootstrap interval over runs of the paired difference, above 0", 0.0,
+        profile, "abstract", figure,
+    )  # fmt: skip
+
+
+def _kept(run: Run, sizes: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a run by step, ascending."""
+    return sizes[sizes["run"] == run.key].set_index("step").sort_index()
+
+
+def _plateau(run: Run, sizes: pd.DataFrame) -> pd.DataFrame:
+    rows = _kept(run, sizes)
+    return rows[rows.index.isin(plateau_steps(*run.accuracy))]
+
+
+def _same_steps(run: Run, other: Run, sizes: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of two runs of one seed at the steps that both have kept, up to the earlier EM or end."""
+    seeds = [pair.config["model_seed"] for pair in (run, other)]
+    if seeds[0] != seeds[1]:
+        raise ValueError(f"runs must be paired by their seeds, got seeds {seeds[0]} and {seeds[1]}")
+    rows, others = _kept(run, sizes), _kept(other, sizes)
+    last = min(moment.step for moment in _moments([run, other]))
+    steps = [step for step in rows.index.intersection(others.index) if 0 < step <= last]
+    return rows.loc[steps], others.loc[steps]
+
+
+def _imbalance(rows: pd.DataFrame) -> pd.Series:
+    return rows["W_V"] / rows[["W_Q", "W_K"]].mean(axis=1)
+
+
+def _typical(ratios: pd.Series) -> float:
+    """Geometric mean over the steps of a run."""
+    return float(np.exp(np.log(ratios).mean()))
+
+
+def _estimated(estimate: Callable[..., Estimate], *samples: Sequence[float]) -> Estimate:
+    """The estimate, without an interval if there are too few samples for one."""
+    n = len(samples[0])
+    if n >= FEWEST_RUNS:
+        return estimate(*samples)
+    return Estimate(estimate(*samples).value if n else math.nan, math.nan, math.nan)

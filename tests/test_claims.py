@@ -1,12 +1,14 @@
 """Verdicts follow their rules on histories whose answer is known."""
 
 import json
+import math
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from eureka_lib import claims, paths, rules
+from eureka_lib.analysis.eureka import eureka_moment
 from eureka_lib.runs import Run
 
 STEPS = list(range(0, 2050, 50))
@@ -72,3 +74,77 @@ def test_claims_are_saved_as_data(tmp_path, monkeypatch):
         stored
     )
     assert claims.table([row]).loc["C1", "verdict"] == row.verdict
+
+
+# ---- C4, on planted gradients
+
+KEPT = list(range(0, 2050, 100))
+
+
+def planted_seed(seed, jump_at=9999, name=""):
+    run = planted(jump_at)
+    return Run(Path(f"run-{name}{seed}"), {"model_seed": seed}, run.history, run.meta)
+
+
+def sizes_of(runs, v_to_q=3.0, v_to_k=2.0, before=0.9, after=0.7, noise=1.1):
+    """Gradients of given ratios on the plateau, others elsewhere, so that a rule that looks there is found out."""
+    rows = []
+    for i, run in enumerate(runs):
+        for step in KEPT:
+            flat = 0 < step <= eureka_moment(*run.accuracy).step
+            factor = noise ** (i % 3 - 1)
+            q, k = (1 / (v_to_q * factor), 1 / (v_to_k * factor)) if flat else (100.0, 100.0)
+            entropy = (before if flat else after) + 0.01 * (i % 3 - 1) * flat
+            rows.append({"run": run.key, "step": step, "W_Q": q, "W_K": k, "W_V": 1.0, "entropy": entropy})
+    return pd.DataFrame(rows)
+
+
+JUMPS, EARLIER, LATER = (  # between two kept steps, each
+    [950, 1250, 750, 9999, 1550, 9999], [650, 950, 450, 1750, 1250, 1750], [1250, 1550, 1050, 9999, 1850, 9999]
+)  # fmt: skip
+SIX = [planted_seed(seed, jump) for seed, jump in enumerate(JUMPS)]
+
+
+@pytest.mark.parametrize(
+    ("v_to_q", "v_to_k", "noise", "verdict"),
+    [
+        (3, 2, 1.1, "reproduced"), (2, 3, 1.1, "reproduced"), (3, 0.5, 1.1, "not reproduced"),
+        (0.5, 3, 1.1, "not reproduced"), (3, 1, 1.1, "undecided"), (3, 1.2, 3, "undecided"),
+    ],
+)  # fmt: skip
+def test_c4_starved_needs_both_ratios(v_to_q, v_to_k, noise, verdict):
+    row = rules.starved(SIX, sizes_of(SIX, v_to_q, v_to_k, noise=noise), "smoke", "figure")
+    assert row.verdict == verdict
+    assert row.value == pytest.approx(min(v_to_q, v_to_k)) and row.interval[0] < row.value < row.interval[1]
+
+
+def test_c4_starved_leaves_out_runs_without_a_plateau():
+    runs = [*SIX[:3], planted_seed(6, jump_at=50)]
+    row = rules.starved(runs, sizes_of(runs), "smoke", "figure")
+    assert (row.n, row.verdict) == (3, "reproduced") and "the plateaus of 3 of 4 runs" in row.effect
+    row = rules.starved(runs[1:], sizes_of(runs), "smoke", "figure")
+    assert (row.n, row.verdict) == (2, "undecided") and row.value > 1 and math.isnan(row.interval[0])
+    row = rules.starved(runs[3:], sizes_of(runs), "smoke", "figure")
+    assert (row.n, row.verdict) == (0, "undecided") and math.isnan(row.value)
+    assert claims._as_json(row)["interval"] == [None, None]
+
+
+@pytest.mark.parametrize("jumps", [EARLIER, LATER])
+@pytest.mark.parametrize(("other", "verdict"), [(1, "reproduced"), (6, "not reproduced"), (3, "undecided")])
+def test_c4_because_of_softmax_compares_the_same_steps(other, verdict, jumps):
+    """What lies beyond the earlier of the two EMs must not count: there the planted ratios are others."""
+    others = [planted_seed(seed, jump, "norm") for seed, jump in enumerate(jumps)]
+    sizes = pd.concat([sizes_of(SIX, 3, 3), sizes_of(others, other, other, noise=1 / 1.1)])
+    row = rules.because_of_softmax(SIX, others, sizes, "smoke", "figure")
+    assert (row.verdict, row.n) == (verdict, 6) and row.value == pytest.approx(3 / other)
+    with pytest.raises(ValueError, match="paired by their seeds, got seeds 0 and 5"):
+        rules.because_of_softmax(SIX, others[::-1], sizes, "smoke", "figure")
+
+
+@pytest.mark.parametrize(("after", "verdict"), [(0.7, "reproduced"), (0.99, "not reproduced"), (0.9, "undecided")])
+def test_c4_ill_distributed_compares_the_plateau_with_the_end(after, verdict):
+    row = rules.ill_distributed(SIX, sizes_of(SIX, after=after), "smoke", "figure")
+    assert (row.verdict, row.n) == (verdict, 4)
+    assert row.value == pytest.approx(0.9 - after, abs=0.01) and "in 4 of 6 runs" in row.effect
+    row = rules.ill_distributed(SIX[2:], sizes_of(SIX, after=after), "smoke", "figure")
+    assert (row.n, row.verdict) == (2, "undecided") and math.isnan(row.interval[1])

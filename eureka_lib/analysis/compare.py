@@ -5,6 +5,7 @@ All runs of a comparison share one budget, so a run without an Eureka-moment is 
 curve: no run is left out, and none is invented.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -67,6 +68,12 @@ def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> Est
     """Mean difference of pairs, with a bootstrap interval over pairs; above 0 is more."""
     differences = np.asarray(values, dtype=float) - np.asarray(baseline, dtype=float)
     return _bootstrap((differences,), lambda d, axis: d.mean(axis))
+
+
+def geometric_mean(ratios: Sequence[float]) -> Estimate:
+    """Geometric mean of positive ratios, one per run or pair, with a bootstrap interval over them; above 1 is more."""
+    logs = _bootstrap((np.log(np.asarray(ratios, dtype=float)),), lambda d, axis: d.mean(axis))
+    return Estimate(*(math.exp(end) for end in (logs.value, logs.low, logs.high)))
 
 
 def first_step_at(steps: Sequence[int], accuracy: Sequence[float], level: float) -> Moment:
