@@ -103,6 +103,8 @@ class TwoStepTask:
     def __init__(self, config: TwoStepConfig, device: torch.device | str = "cpu"):
         self.config = config
         self._parts = {split: [part.to(device) for part in self._load(split)] for split in SPLITS}
+        self._roles = torch.tensor(self.part_roles, device=device)
+        self._palette = torch.tensor(list(PALETTE.values()), device=device)
         self.n_classes = self._n_classes()
         self.image_size = 2 * config.cell
 
@@ -180,7 +182,7 @@ class TwoStepTask:
         check_whole("n", n)
         parts = self._parts[split]
         picks = self._draw_parts(generator, parts, n, first_target)
-        roles = torch.tensor(self.part_roles, device=generator.device).expand(n, 4)
+        roles = self._roles.expand(n, 4)
         cells = torch.stack([part.labels[pick] for part, pick in zip(parts, picks, strict=True)], dim=1)
         colours = self._draw_colours(generator, n)
         pictures = _stack([part.images[pick] for part, pick in zip(parts, picks, strict=True)])
@@ -255,9 +257,8 @@ class TwoStepTask:
 
     def _compose(self, generator: torch.Generator, pictures: Tensor, colours: Tensor) -> Tensor:
         """Images of coloured cells: Gaussian noise on each cell's RGB, not clipped; then the pixels' normalisation."""
-        palette = torch.tensor(list(PALETTE.values()), device=generator.device)
         noise = torch.randn(len(colours), 4, 3, generator=generator, device=generator.device)
-        images = assemble(pictures, palette[colours] + self.config.colour_noise * noise)
+        images = assemble(pictures, self._palette[colours] + self.config.colour_noise * noise)
         return (images - self.config.pixel_mean) / self.config.pixel_std
 
     def _batch(self, grid: Grid, images: Tensor) -> Batch:
@@ -317,7 +318,8 @@ class IndicatorsOnlyTask(TwoStepTask):
 
 def indicators(grid: Grid, values: Tensor) -> Tensor:
     """What ``values`` (B, 4) are in the two indicator cells: (B, 2), in reading order."""
-    return values[grid.roles == INDICATOR].view(-1, 2)
+    shown = (grid.roles == INDICATOR).int()
+    return values.gather(1, torch.stack([shown.argmax(dim=1), 3 - shown.flip(1).argmax(dim=1)], dim=1))
 
 
 def matching(pair: Tensor) -> Tensor:
