@@ -1,0 +1,171 @@
+"""What can be read off a network's features: probes, a control for them, and the length of a code.
+
+A probe is a small classifier, trained on features of a network that stays as it is. Its accuracy on held-out samples
+says that the information is there, in a form that such a classifier can use; not that the network uses it. Since a
+probe can also *learn* the task by itself, there are two checks of what it contributed: a control task (Hewitt and Liang
+2019), whose labels the network cannot know, and the length of an online code (Voita and Titov 2020), in which a probe
+pays for every sample that it needs before it can tell. Everything takes arrays, and seeds where something is random.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+
+from eureka_lib.analysis.record import Inside, look_inside
+from eureka_lib.validation import check_choice, check_whole
+
+CLS, ALL_TOKENS = "CLS", "all tokens"  # the token sets
+OUTPUT = "block output"
+CHUNK = 100  # images that go through the network at once: attention maps of many tokens are large
+BLOCK_ENDS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)  # of the online code, as shares of the samples
+
+
+# ---- features
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in a vision transformer: ``layer`` from 1 on, ``part`` of it, and the ``tokens`` that a probe sees."""
+
+    layer: int
+    part: str  # "head 1", ..., "q", "k", "v", or OUTPUT
+    tokens: str  # CLS or ALL_TOKENS
+
+
+def features(model: nn.Module, images: Tensor) -> dict[Place, np.ndarray]:
+    """Features (B, F), float64, of B images at every place of a vision transformer (``models.vit.ViT``).
+
+    ``CLS`` is that token alone. ``ALL_TOKENS`` is CLS and the mean over each cell's tokens, one after the other, so
+    that F does not grow with the number of patches. q, k and v are those of all heads together; what a head says, each
+    head's own. Raises ValueError unless four cells of equal size can be made of the patches.
+    """
+    chunks = [_everywhere(look_inside(model, some)) for some in images.split(CHUNK)]
+    return {place: torch.cat([chunk[place] for chunk in chunks]).double().numpy() for place in chunks[0]}
+
+
+def _everywhere(layers: Sequence[Inside]) -> dict[Place, Tensor]:
+    found = {}
+    for number, inside in enumerate(layers, start=1):
+        parts = {f"head {i}": head for i, head in enumerate(inside.heads.unbind(1), start=1)}
+        parts |= {name: getattr(inside, name).transpose(1, 2).flatten(2) for name in ("q", "k", "v")}
+        for part, tokens in (parts | {OUTPUT: inside.output}).items():
+            found[Place(number, part, CLS)] = tokens[:, 0]
+            found[Place(number, part, ALL_TOKENS)] = torch.cat([tokens[:, :1], cell_means(tokens)], dim=1).flatten(1)
+    return found
+
+
+def cell_means(tokens: Tensor) -> Tensor:
+    """Tokens (B, 1 + P * P, F), CLS first -> their means over the four cells, in reading order: (B, 4, F).
+
+    Raises ValueError unless P, the patches per side, is even.
+    """
+    patches = tokens.shape[1] - 1
+    side = round(patches**0.5)
+    if side**2 != patches or side % 2:
+        raise ValueError(f"four cells need an even number of patches per side, got {patches} patches in all")
+    grid = tokens[:, 1:].unflatten(1, (2, side // 2, 2, side // 2))  # (B, row, y, column, x, F)
+    return grid.mean(dim=(2, 4)).flatten(1, 2)
+
+
+# ---- probes
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a probe learns from, ``x`` (N, F) and ``y`` (N,), and the held-out samples that it is judged by."""
+
+    x: np.ndarray
+    y: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+
+
+def _linear(seed: int) -> Pipeline:
+    """Logistic regression, penalised as scikit-learn does by default; convex, so that the seed makes no difference."""
+    return make_pipeline(StandardScaler(), LogisticRegression(tol=1e-3, max_iter=2000))
+
+
+def _mlp(seed: int) -> Pipeline:
+    """One hidden layer of 32, smooth and penalised so that it converges in some hundred iterations, on noise too."""
+    network = MLPClassifier(32, activation="tanh", solver="lbfgs", alpha=10, tol=1e-3, max_iter=2000, random_state=seed)
+    return make_pipeline(StandardScaler(), network)
+
+
+PROBES = {"linear": _linear, "MLP": _mlp}
+
+
+def fit(probe: str, x: np.ndarray, y: np.ndarray, seed: int = 0) -> Pipeline | DummyClassifier:
+    """A fitted probe, a name in ``PROBES``, on features x (N, F), standardised, and labels y (N,).
+
+    If there is but one class it always answers that. Raises ValueError for an unknown probe; a probe that does not
+    converge warns, as scikit-learn does.
+    """
+    make = PROBES[check_choice("probe", probe, PROBES)]
+    return (make(seed) if len(np.unique(y)) > 1 else DummyClassifier()).fit(x, y)
+
+
+def accuracy(probe: str, samples: Samples, seed: int = 0) -> float:
+    """Held-out accuracy of a probe, in [0, 1]."""
+    return float(fit(probe, samples.x, samples.y, seed).score(samples.x_test, samples.y_test))
+
+
+def majority(samples: Samples) -> float:
+    """Held-out accuracy of always answering the most frequent class: what a probe gets without looking."""
+    return float(DummyClassifier().fit(samples.x, samples.y).score(samples.x_test, samples.y_test))
+
+
+def control(samples: Samples, types: np.ndarray, types_test: np.ndarray, seed: int = 0) -> Samples:
+    """The control task of Hewitt and Liang (2019): each type of input gets one label, drawn at random from ``y``.
+
+    ``types`` (N, ...) and ``types_test`` describe the inputs; equal rows are one type. The network cannot know these
+    labels, but a probe that is able to learn by heart what every type is called gets them right on held-out samples,
+    too. A probe's *selectivity* is its accuracy minus that on its control.
+    """
+    known, where = np.unique(np.concatenate([types, types_test]), axis=0, return_inverse=True)
+    labels = np.random.default_rng(seed).choice(samples.y, len(known))[where.ravel()]
+    return replace(samples, y=labels[: len(types)], y_test=labels[len(types) :])
+
+
+# ---- codes
+
+
+@dataclass(frozen=True)
+class Code:
+    """Length in bits of the code for all labels: ``online``, with a probe's help, and ``uniform``, without any."""
+
+    online: float
+    uniform: float
+
+    @property
+    def compression(self) -> float:
+        """How many times shorter the probe makes it; not a number for labels of one class, which need no code."""
+        return self.uniform / self.online if self.online else float("nan")
+
+
+def code_length(probe: str, x: np.ndarray, y: np.ndarray, seed: int = 0) -> Code:
+    """Online (prequential) code of labels y (N,), given features x (N, F), of Voita and Titov (2020).
+
+    The samples come in blocks that end at the shares ``BLOCK_ENDS``. The first block's labels cost log2 K bits each;
+    those of every further block cost -log2 p under a probe trained on all blocks before it. So that a class which was
+    not seen yet has a price, p is mixed with the uniform distribution, n : K after n samples. Raises ValueError if
+    there are too few samples for a first block.
+    """
+    check_whole("number of samples", len(y), round(1 / BLOCK_ENDS[0]))
+    classes, labels = np.unique(y, return_inverse=True)
+    ends = [round(share * len(y)) for share in BLOCK_ENDS]
+    online = ends[0] * np.log2(len(classes))
+    for known, end in zip(ends, ends[1:], strict=False):
+        seen = fit(probe, x[:known], labels[:known], seed)
+        p = np.zeros((end - known, len(classes)))
+        p[:, seen.classes_] = seen.predict_proba(x[known:end])
+        mixed = (known * p + 1) / (known + len(classes))
+        online -= np.log2(mixed[np.arange(end - known), labels[known:end]]).sum()
+    return Code(float(online), float(len(y) * np.log2(len(classes))))
