@@ -107,14 +107,15 @@ def test_a_state_of_other_versions_is_not_continued(tiny, store, monkeypatch, ca
     assert "continuing" not in capsys.readouterr().out
 
 
-def test_a_damaged_state_is_named(tiny, store, monkeypatch):
+def test_a_damaged_state_is_named_and_passed_over(tiny, store, monkeypatch):
     monkeypatch.setattr(trainer, "SAVE_SECONDS", 0)
     with pytest.raises(KeyboardInterrupt):
         run(tiny, store, on_evaluation=interrupt_at(8))
     path = unfinished_path(store, tiny)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match=f"{path.name} is damaged: .*; delete it to train from the start"):
-        run(tiny, store)
+    with pytest.warns(UserWarning, match=f"{path.name} is damaged .*; training from the start"):
+        found = run(tiny, store)
+    assert found.status == "finished" and not path.exists()
 
 
 def test_short_trainings_save_nothing(tiny, store):

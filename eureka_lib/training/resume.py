@@ -7,6 +7,7 @@ whoever restores a training skips the batches it has seen. Nothing is pickled, a
 
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def restore(path: Path, trainee: Trainee, facts: dict[str, Any]) -> dict[str, Te
     """Put ``trainee`` into the saved state, if there is one and it was saved with the same ``facts``.
 
     Returns the ``extra`` tensors of ``save``, or None if nothing was restored. Sets torch's global random generators,
-    too. Raises ValueError for a damaged file.
+    too. A damaged file is passed over with a warning.
     """
     if not path.exists():
         return None
@@ -49,7 +50,8 @@ def restore(path: Path, trainee: Trainee, facts: dict[str, Any]) -> dict[str, Te
         with safe_open(path, "pt") as file:
             notes, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(f"{path} is damaged: {error}; delete it to train from the start") from error
+        warnings.warn(f"{path} is damaged ({error}); training from the start", stacklevel=2)
+        return None
     if notes["facts"] != json.dumps(facts, sort_keys=True):
         return None
     trainee.model.load_state_dict(_below("model", tensors))
