@@ -124,7 +124,7 @@ class MultiHeadAttention(nn.Module):
         batch, tokens, width = x.shape
         visible = None if visible is None else visible[:, None, None, :]
         qkv = self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, D)
+        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))  # each (B, H, T, D)
         mixed = self._mix(q, k, v, visible)
         return self.out(mixed.transpose(1, 2).reshape(batch, tokens, width))
 
