@@ -91,10 +91,13 @@ class _DivideQueries(torch.autograd.Function):
         queries, keys, scatter, factor, rate, bounded = ctx.saved_tensors
         with torch.autocast(queries.device.type, enabled=False):
             queries, keys, queries_grad = (x.to(scatter.dtype) for x in (queries, keys, queries_grad))
-            along = (queries_grad * queries).sum(-1, keepdim=True)  # d loss / d log factor
-            weighted = queries * (along * rate)  # its way back through the variance, as rows of d loss / d S
-            q_grad = (weighted @ scatter).add_(queries_grad).mul_(factor)
-            k_grad = (keys @ (queries.mT @ weighted)).add_(keys_grad)
+            rows = torch.mul(queries, queries_grad, out=torch.empty_like(queries))
+            along = rows.sum(-1, keepdim=True)  # d loss / d log factor
+            torch.mul(queries, along * rate, out=rows)  # from there through the variance: d loss / d S = queries^T rows
+            scatter_grad = queries.mT @ rows
+            q_grad = (rows @ scatter).add_(queries_grad).mul_(factor)
+            del rows  # fresh memory costs as much as a product: k_grad takes its place
+            k_grad = (keys @ scatter_grad).add_(keys_grad)
             scale_grad = None
             if ctx.needs_input_grad[2]:
                 scale_grad = (along / factor * bounded).sum_to_size(ctx.scale_shape).to(ctx.scale_dtype)
