@@ -32,8 +32,8 @@ from eureka_lib.validation import check_choice, check_whole
 LENGTHS = (17, 65, 197, 1024)  # tokens: the laptop's, 8 x 8 and 14 x 14 (the paper's) patches and CLS, a long text
 HEADS, HEAD_WIDTH = 4, 64  # the paper's ViT
 TOKENS = {"cpu": 2048, "cuda": 2**17}  # of a batch: enough to keep the device busy
-SDPA_SLACK = 1.15  # how much above its floor the fused form may be, in rows of 197 and longer
-NAIVE_SHARE = 0.35  # how much of the naive form's time the fused one may take in rows of 1024 and longer
+SDPA_SLACK = 1.15  # how much above its floor the fused form may be: float32, rows of 197 and longer
+NAIVE_SHARE = 0.35  # how much of the naive form's time the fused one may take: float32, rows of 1024 and longer
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,11 @@ def attention_rows(setting: Setting, lengths: Sequence[int] = LENGTHS) -> Iterat
     for tokens in lengths:
         work = {name: partial(forward_backward, *case) for name, case in attention_cases(setting, tokens).items()}
         floor = 1 + HEAD_WIDTH / tokens
-        bars = {
-            ("naive", "time"): NAIVE_SHARE if tokens >= 1024 else None,
-            ("SDPA", "time"): SDPA_SLACK * floor if tokens >= 197 else None,
-        }
+        bars = {}
+        if setting.precision == "float32" and tokens >= 197:
+            bars["SDPA", "time"] = SDPA_SLACK * floor
+        if setting.precision == "float32" and tokens >= 1024:
+            bars["naive", "time"] = NAIVE_SHARE
         for what, cost in costs.items():
             pairs = setting.pairs if what == "time" else 1  # memory is the same every time
             for baseline in ("naive", "SDPA"):

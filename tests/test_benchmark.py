@@ -68,6 +68,8 @@ def test_rows_carry_their_floors_and_bars(tiny_group):
     assert marks["time, 1024 tokens", "SDPA softmax"] == (1.0625, pytest.approx(1.15 * 1.0625))
     assert marks["time, 1024 tokens", "naive NormSoftmax"] == (None, 0.35)
     assert marks["memory, 1024 tokens", "naive NormSoftmax"] == (None, None)
+    low = benchmark.GROUPS["attention"](Setting(precision="bfloat16", pairs=1))
+    assert all(row.bar is None for row in low)
 
 
 def test_long_rows_need_much_less_memory_than_naive(tiny_group):
