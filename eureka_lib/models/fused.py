@@ -39,7 +39,8 @@ SMALLEST_VARIANCE = 1e-12  # keeps the root's gradient finite where all logits o
 # The naive form is about as fast or faster for fewer keys, and gives what it always gave. Measured forward + backward
 # on one CPU thread, time of fused / naive NormSoftmax at d_head 16, 32, 64: 0.9, 1.4, 1.9 with 17 keys; 0.5, 0.7, 1.4
 # with 48; 0.4, 0.5, 1.0 with 65; at 64 then 0.7 with 128, 0.5 with 197, 0.2 with 1024. Plain softmax gains less: 1.2 at
-# d_head 64 with 65 keys, 0.9 with 197, 0.4 with 1024.
+# d_head 64 with 65 keys, 0.9 with 197, 0.4 with 1024. In bfloat16 on a CPU, where SDPA is slow for short rows,
+# NormSoftmax breaks even at about 197.
 LEAST_KEYS = 64
 
 
@@ -93,8 +94,8 @@ class _DivideQueries(torch.autograd.Function):
             queries, keys, queries_grad = (x.to(scatter.dtype) for x in (queries, keys, queries_grad))
             rows = torch.mul(queries, queries_grad, out=torch.empty_like(queries))
             along = rows.sum(-1, keepdim=True)  # d loss / d log factor
-            torch.mul(queries, along * rate, out=rows)  # from there through the variance: d loss / d S = queries^T rows
-            scatter_grad = queries.mT @ rows
+            torch.mul(queries, along * rate, out=rows)  # and on through the variance
+            scatter_grad = queries.mT @ rows  # 2 d loss / d S
             q_grad = (rows @ scatter).add_(queries_grad).mul_(factor)
             del rows  # fresh memory costs as much as a product: k_grad takes its place
             k_grad = (keys @ scatter_grad).add_(keys_grad)
