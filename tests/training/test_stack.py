@@ -7,15 +7,16 @@ from eureka_lib.models.vit import ViT, ViTConfig
 from eureka_lib.training.stack import Stack
 
 
-def members(attention="softmax", n=3, **changes):
+def members(attention="softmax", n=3, patch=8):
     torch.manual_seed(0)
-    config = ViTConfig(patch=8, depth=2, width=16, heads=2, stochastic_depth=0.0, attention=attention, **changes)
+    config = ViTConfig(patch=patch, depth=2, width=16, heads=2, stochastic_depth=0.0, attention=attention)
     return [ViT(config, 16, 10).double() for _ in range(n)]
 
 
+@pytest.mark.parametrize("patch", [8, 2])  # 5 tokens, and 65, where a model alone takes fused attention
 @pytest.mark.parametrize("attention", ["softmax", "norm_softmax", "norm_softmax_var"])
-def test_outputs_and_gradients_are_those_of_each_model_alone(attention):
-    models = members(attention)
+def test_outputs_and_gradients_are_those_of_each_model_alone(attention, patch):
+    models = members(attention, patch=patch)
     for factor, model in enumerate(models, start=1):
         for layer in model.attention_layers():
             layer.weights.scale.mul_(factor)  # each its own temperature
