@@ -108,7 +108,8 @@ class Training:
         on_evaluation: OnEvaluation,
         weights_every: int,
     ):
-        settings, self.where, self.weights_every = experiment.training, device(), weights_every
+        settings, self.where = experiment.training, test_batches[0].images.device
+        self.weights_every = weights_every
         self.experiment, self.task = experiment, task
         self.weights: dict[int, dict[str, Tensor]] = {}
         self.model = experiment.build_model(task).to(self.where)
