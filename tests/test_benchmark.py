@@ -202,12 +202,12 @@ def test_help_lists_the_groups(capsys):
 
 
 def test_figure_has_a_line_per_row_and_all_marks():
-    rows = [Row("a", "b", 0.5, 0.4, 0.6, floor=0.45, bar=0.55), Row("c", "d", 40.0, 30.0, 50.0, bar=2.0)]
+    rows = [Row("a", "b", 0.5, 0.4, 0.6, floor=0.45, bar=0.55), Row("c", "d", 140.0, 130.0, 150.0, bar=2.0)]
     (axis,) = plot_rows(rows).axes
     assert [label.get_text() for label in axis.get_yticklabels()] == ["a\n/ b", "c\n/ d"]
-    assert [text.get_text() for text in axis.texts] == ["0.5 ≤ 0.55", "40 > 2"]
+    assert [text.get_text() for text in axis.texts] == ["0.5 ≤ 0.55", "140 > 2"]
     low, high = axis.get_xlim()
-    assert low < 0.4 and high > 50 and len(axis.get_xticks()) >= 2
+    assert low < 0.4 and high > 150 and len(axis.get_xticks()) >= 2
     assert row_table(rows)["met"].tolist() == [True, False]
 
 
