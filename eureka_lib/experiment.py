@@ -4,22 +4,17 @@ An :class:`Experiment` says everything that decides a run's result. ``run(experi
 is one and trains otherwise, so the same call gives the same answer from a notebook, papermill or another process.
 """
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import partial
+from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from eureka_lib import provenance
-from eureka_lib.analysis.record import normalised_entropy, record
 from eureka_lib.models.resnet import ResNet9, ResNetConfig
 from eureka_lib.models.vit import ViT, ViTConfig
 from eureka_lib.runs import Run, RunStore, key_of
-from eureka_lib.tasks import images
 from eureka_lib.tasks.further import (
     ColourOrItemTask,
     DigitGroupsTask,
@@ -28,12 +23,11 @@ from eureka_lib.tasks.further import (
     PositionTask,
     SameColourTask,
 )
-from eureka_lib.tasks.two_step import Batch, IndicatorsOnlyTask, TargetsOnlyTask, TwoStepConfig, TwoStepTask
+from eureka_lib.tasks.two_step import IndicatorsOnlyTask, TargetsOnlyTask, TwoStepConfig, TwoStepTask
+from eureka_lib.trainer import OnEvaluation, train
 from eureka_lib.training.gradients import GRADIENT_SCALINGS
-from eureka_lib.training.loop import train
-from eureka_lib.training.optimizer import adamw
-from eureka_lib.training.precision import PRECISIONS, with_precision
-from eureka_lib.training.schedules import LEARNING_RATE_SCHEDULES, SCALE_SCHEDULES, heat
+from eureka_lib.training.precision import PRECISIONS
+from eureka_lib.training.schedules import LEARNING_RATE_SCHEDULES, SCALE_SCHEDULES
 from eureka_lib.validation import check_choice, check_real, check_whole
 
 TASKS: dict[str, type[TwoStepTask]] = {
@@ -51,7 +45,6 @@ MODELS = {
     "vit": (ViTConfig, lambda config, task: ViT(config, task.image_size, task.n_classes)),
     "resnet9": (ResNetConfig, lambda config, task: ResNet9(config, task.n_classes)),
 }
-EVALUATION_SEED = 20240721  # draws the test samples, the same ones for every run
 
 
 @dataclass(frozen=True)
@@ -187,9 +180,6 @@ def _task_config(name: str, like: TwoStepConfig, changes: dict) -> TwoStepConfig
     return kind(**{**shared, **changes, "name": name})
 
 
-OnEvaluation = Callable[[pd.DataFrame], None]
-
-
 def run(
     experiment: Experiment,
     store: RunStore | None = None,
@@ -200,18 +190,49 @@ def run(
 
     ``on_evaluation`` is called with the history so far after every evaluation, or once with all of it if it was stored.
     With ``weights_every`` the run also keeps its weights: every so many steps, and after the last. The training itself
-    is the same, bit for bit.
+    is the same, bit for bit. A long training that was interrupted is continued from where it was last saved.
+    """
+    return run_together([experiment], store, on_evaluation, weights_every)[0]
+
+
+def run_together(
+    experiments: Sequence[Experiment],
+    store: RunStore | None = None,
+    on_evaluation: OnEvaluation | None = None,
+    weights_every: int = 0,
+) -> list[Run]:
+    """As ``run``, for several experiments that are trained as one stack, each with its own data, history and run.
+
+    They may differ in what :func:`stack_key` leaves out: seeds, learning rate, weight decay, temperature and schedules.
+    Histories are those of the runs alone, up to rounding. Raises ValueError if they cannot be stacked.
     """
     store = store or RunStore()
     on_evaluation = on_evaluation or (lambda history: None)
-    stored = store.load(stored_config(experiment, weights_every))
-    if stored is not None:
+    runs = {e: store.load(stored_config(e, weights_every)) for e in experiments}
+    for stored in filter(None, runs.values()):
         on_evaluation(stored.history)
-        return stored
-    history, meta, weights = _train(experiment, on_evaluation, weights_every)
+    missing = [e for e in runs if runs[e] is None]
+    if missing:
+        _check_stack(missing)
+        trained = train(missing, unfinished_path(store, missing[0]), on_evaluation, weights_every)
+        runs |= {e: _keep(e, store, weights_every, *found) for e, found in zip(missing, trained, strict=True)}
+    return [runs[e] for e in experiments]
+
+
+def _keep(
+    experiment: Experiment, store: RunStore, weights_every: int, history: pd.DataFrame, meta: dict,
+    weights: dict[int, dict[str, Tensor]],
+) -> Run:  # fmt: skip
     if weights_every:
         store.save(experiment.config(), history, meta)  # whoever wants no weights finds it, too
-    return store.save(stored_config(experiment, weights_every), history, meta, weights)
+    kept = store.save(stored_config(experiment, weights_every), history, meta, weights)
+    unfinished_path(store, experiment).unlink(missing_ok=True)
+    return kept
+
+
+def unfinished_path(store: RunStore, experiment: Experiment) -> Path:
+    """Where the state of a training that has not finished is saved."""
+    return store.folder / "unfinished" / f"{experiment.key}.safetensors"
 
 
 def stored_config(experiment: Experiment, weights_every: int = 0) -> dict:
@@ -221,138 +242,24 @@ def stored_config(experiment: Experiment, weights_every: int = 0) -> dict:
     return experiment.config() | {"weights_every": weights_every}
 
 
-def device() -> torch.device:
-    """The device that runs train on: the first GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def stack_key(experiment: Experiment) -> Hashable | None:
+    """What must be equal for experiments to be trained as one stack; None if this one cannot be stacked at all.
 
-
-@contextmanager
-def _quiet_surroundings(where: torch.device) -> Iterator[None]:
-    """One CPU thread, so that histories are the same bit for bit and cores take whole runs; and restore what was."""
-    threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
-        if where.type == "cpu":
-            torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
-
-
-def _train(
-    experiment: Experiment, on_evaluation: OnEvaluation, weights_every: int
-) -> tuple[pd.DataFrame, dict, dict[int, dict[str, Tensor]]]:
-    """Train from scratch: the history, the meta data to keep with it, and the weights by step."""
-    settings, where = experiment.training, device()
-    weights: dict[int, dict[str, Tensor]] = {}
-    started = time.monotonic()
-    with _quiet_surroundings(where):
-        task = experiment.build_task(where)
-        model = experiment.build_model(task).to(where)
-        data = torch.Generator(where).manual_seed(experiment.data_seed)
-        loss = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
-        attention = Attention(model, experiment)
-        test_batches = _test_batches(task, settings.test_samples, where)
-
-        def before_step(step: int) -> None:
-            attention.set_scale(step)
-            if weights_every and step % weights_every == 0:
-                weights[step] = _copy_of(model)
-
-        outcome = train(
-            model=with_precision(model, settings.precision),
-            batches=((batch.images, batch.labels) for batch in task.stream(data, settings.batch_size)),
-            loss=loss,
-            optimizer=adamw(model, settings.learning_rate, settings.weight_decay),
-            learning_rate=learning_rate_of(settings),
-            steps=settings.steps,
-            evaluate=lambda model: (
-                _evaluate(model, test_batches, loss) | attention.measure(test_batches[0].images[:200])
-            ),
-            evaluate_every=settings.evaluate_every,
-            before_step=before_step,
-            before_update=attention.before_update,
-            on_evaluation=on_evaluation,
-        )
-        if weights_every:
-            weights[int(outcome.history["step"].iloc[-1])] = _copy_of(model)
-    meta = {
-        "status": outcome.status,
-        "wall_seconds": round(time.monotonic() - started, 2),
-        "device": where.type,
-        "machine": provenance.machine(),
-        "versions": provenance.versions(),
-        "git_commit": provenance.git_commit(),
-        "data_sha256": {source: images.checksum(source) for source in experiment.sources()},
-    }
-    return outcome.history, meta, weights
-
-
-def _copy_of(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
-
-
-class Attention:
-    """The attention of a model in training: applies the experiment's fix to it, and measures it at evaluations.
-
-    Without attention (ResNet9) there is nothing to do or to measure.
+    A stack's members may have their own seeds, learning rates and schedules of it, weight decay, attention scale, and
+    what a fix does to it. A ResNet keeps running statistics, and stochastic depth draws random numbers inside the
+    forward pass: neither can be stacked.
     """
-
-    def __init__(self, model: nn.Module, experiment: Experiment):
-        self.model, self.fix, self.settings = model, experiment.fix, experiment.training
-        self.layers = model.attention_layers() if isinstance(model, ViT) else []
-        self.base_scales = [layer.weights.scale.clone() for layer in self.layers]
-        self.gradient_sizes: dict[str, Tensor] = {}
-        self.set_scale(0)
-
-    def set_scale(self, step: int) -> None:
-        """Before a step: the scale that the schedule asks for (Heat Treatment)."""
-        factor = heat(step, self.settings.steps, self.fix.scale_start, self.fix.scale_schedule)
-        for layer, base in zip(self.layers, self.base_scales, strict=True):
-            torch.mul(base, factor, out=layer.weights.scale)
-
-    def before_update(self, step: int) -> None:
-        """Between backward and update: note the gradients' sizes before an evaluation, and scale them if asked to."""
-        gradients = [layer.split_qkv(layer.qkv.weight.grad) for layer in self.layers]
-        if gradients and (step + 1) % self.settings.evaluate_every == 0:
-            sizes = torch.stack([gradient.abs().mean(dim=(1, 2, 3)) for gradient in gradients]).mean(dim=0)
-            self.gradient_sizes = dict(zip(("gradient_q", "gradient_k", "gradient_v"), sizes, strict=True))
-        if self.fix.gradient_scaling != "none":
-            for gradient in gradients:
-                gradient.copy_(GRADIENT_SCALINGS[self.fix.gradient_scaling](gradient))
-
-    def measure(self, images: Tensor) -> dict[str, float]:
-        """Mean normalised entropy over all rows, heads and layers, and the latest mean absolute gradients."""
-        if not self.layers:
-            return {}
-        with record({str(i): layer.weights for i, layer in enumerate(self.layers)}) as trace:
-            self.model(images)
-        entropy = torch.stack([normalised_entropy(weights).mean() for weights in trace.values()]).mean()
-        sizes = {name: float(size) for name, size in self.gradient_sizes.items()}
-        return {"attention_entropy": float(entropy)} | sizes
+    if not isinstance(experiment.model, ViTConfig) or experiment.model.stochastic_depth:
+        return None
+    own = ("learning_rate", "learning_rate_schedule", "edge_learning_rate", "warmup_steps", "weight_decay")
+    settings = tuple(value for name, value in asdict(experiment.training).items() if name not in own)
+    return experiment.task, replace(experiment.model, scale=None), settings
 
 
-def learning_rate_of(settings: TrainingConfig) -> Callable[[int], float]:
-    """The learning rate as a function of the step."""
-    return partial(
-        LEARNING_RATE_SCHEDULES[settings.learning_rate_schedule],
-        steps=settings.steps,
-        warmup=settings.warmup_steps,
-        peak=settings.learning_rate,
-        edge=settings.edge_learning_rate,
-    )
-
-
-def _test_batches(task: TwoStepTask, n: int, where: torch.device) -> list[Batch]:
-    generator = torch.Generator(where).manual_seed(EVALUATION_SEED)
-    sizes = [1000] * (n // 1000) + [n % 1000] * (n % 1000 > 0)
-    return [task.sample(generator, size, "test") for size in sizes]
-
-
-def _evaluate(model: nn.Module, batches: list[Batch], loss: Callable[[Tensor, Tensor], Tensor]) -> dict[str, float]:
-    """Loss (label-smoothed, as in training) and accuracy over all test samples."""
-    n = sum(len(batch.labels) for batch in batches)
-    outputs = [(model(batch.images), batch.labels) for batch in batches]
-    total_loss = sum(loss(logits, labels) * len(labels) for logits, labels in outputs)
-    correct = sum((logits.argmax(dim=1) == labels).sum() for logits, labels in outputs)
-    return {"test_loss": float(total_loss) / n, "test_accuracy": float(correct) / n}
+def _check_stack(experiments: Sequence[Experiment]) -> None:
+    keys = {stack_key(e) for e in experiments}
+    if len(experiments) > 1 and (None in keys or len(keys) > 1):
+        raise ValueError(
+            f"these {len(experiments)} experiments cannot be trained as one stack: allowed are ViTs without stochastic "
+            "depth that differ in seeds, learning rate, weight decay, scale and schedules alone; train them one by one"
+        )

@@ -1,7 +1,8 @@
 """Many experiments at once: ``sweep(experiments)`` returns their runs, training those that are not stored yet.
 
 The work goes to an executor with the ``concurrent.futures`` interface; the default is a process pool with one worker
-per core (one on a GPU), one thread each. A run is stored by the process that trained it, so nothing that has finished
+per core (one on a GPU), one thread each. On a GPU, experiments that differ in their own affairs only are trained as
+stacks. A run is stored by the process that trained it, so nothing that has finished
 is lost if something else fails, or if this process is killed.
 """
 
@@ -10,7 +11,7 @@ import os
 import random
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import islice
@@ -21,11 +22,15 @@ from typing import Any
 import pandas as pd
 
 from eureka_lib.analysis.eureka import eureka_moment
-from eureka_lib.experiment import Experiment, device, run, stored_config
+from eureka_lib.experiment import Experiment, run_together, stack_key, stored_config
 from eureka_lib.progress import Progress
 from eureka_lib.runs import Run, RunStore
+from eureka_lib.trainer import device
+from eureka_lib.validation import check_whole
 
 POLL_SECONDS = 0.5
+# How many experiments pay as one stack (python -m eureka_lib.benchmark stack): on a CPU, processes pay instead.
+STACK_SIZES = {"cpu": 1, "cuda": 16}
 
 
 class SweepError(RuntimeError):
@@ -38,25 +43,38 @@ def sweep(
     store: RunStore | None = None,
     title: str = "training",
     weights_every: int = 0,
+    stack: int | None = None,
 ) -> list[Run]:
     """Runs of ``experiments``, in their order; stored ones are loaded, the others trained and stored.
 
-    ``executor`` must run tasks on machines that share the store's folder; ``weights_every`` is that of ``run``. Raises
-    :class:`SweepError` at the end, after all others have finished, if some experiments could not be trained.
+    ``executor`` must run tasks on machines that share the store's folder; ``weights_every`` is that of ``run``. Up to
+    ``stack`` experiments that allow it are trained as one (None: what pays on this device). Raises :class:`SweepError`
+    at the end, after all others have finished, if some experiments could not be trained.
     """
     store = store or RunStore()
     runs = {e.key: store.load(stored_config(e, weights_every)) for e in experiments}
     missing = [e for e in {e.key: e for e in experiments}.values() if runs[e.key] is None]
     print(f"{title}: {len(runs)} runs, {len(runs) - len(missing)} of them stored, {len(missing)} to train", flush=True)
-    random.Random(0).shuffle(missing)  # slow and fast ones mixed, so that the time left can be told from the steps done
     if missing:
-        with tempfile.TemporaryDirectory(prefix="eureka-") as notes, _pool(executor, len(missing)) as pool:
-            futures = {pool.submit(_run_and_note, e, store.folder, Path(notes) / e.key, weights_every): e
-                       for e in missing}  # fmt: skip
+        stacks = stacks_of(missing, STACK_SIZES[device().type] if stack is None else check_whole("stack", stack, 1))
+        random.Random(0).shuffle(stacks)  # slow and fast ones mixed: the time left can be told from the steps done
+        with tempfile.TemporaryDirectory(prefix="eureka-") as notes, _pool(executor, len(stacks)) as pool:
+            futures = {pool.submit(_run_and_note, members, store.folder, Path(notes) / members[0].key, weights_every):
+                       members for members in stacks}  # fmt: skip
             _follow(futures, Path(notes), title)
-        runs |= {e.key: future.result() for future, e in futures.items() if not future.exception()}
+        for future, members in futures.items():
+            if not future.exception():
+                runs |= {e.key: run for e, run in zip(members, future.result(), strict=True)}
         _raise_failures(futures)
     return [runs[e.key] for e in experiments]
+
+
+def stacks_of(experiments: Sequence[Experiment], size: int) -> list[list[Experiment]]:
+    """``experiments`` in groups of up to ``size`` that can be trained as one stack; alone where that cannot be."""
+    alike: dict[Hashable, list[Experiment]] = {}
+    for experiment in experiments:
+        alike.setdefault(stack_key(experiment) or experiment, []).append(experiment)
+    return [group[i : i + size] for group in alike.values() for i in range(0, len(group), size)]
 
 
 def sweep_groups(groups: Mapping[Any, Sequence[Experiment]], **options) -> dict[Any, list[Run]]:
@@ -65,35 +83,36 @@ def sweep_groups(groups: Mapping[Any, Sequence[Experiment]], **options) -> dict[
     return {name: list(islice(runs, len(experiments))) for name, experiments in groups.items()}
 
 
-def _run_and_note(experiment: Experiment, store_folder: Path, note: Path, weights_every: int) -> Run:
+def _run_and_note(members: Sequence[Experiment], store_folder: Path, note: Path, weights_every: int) -> list[Run]:
     """What a worker does: run, and leave the number of steps done in the file ``note`` for whoever follows."""
 
     def write_steps(history: pd.DataFrame) -> None:
         if note.parent.is_dir():  # a worker on another machine does not see it
             note.write_text(str(history["step"].iloc[-1]))
 
-    return run(experiment, RunStore(store_folder), write_steps, weights_every)
+    return run_together(members, RunStore(store_folder), write_steps, weights_every)
 
 
-def _follow(futures: dict[Future, Experiment], notes: Path, title: str) -> None:
+def _follow(futures: dict[Future, list[Experiment]], notes: Path, title: str) -> None:
     """Show progress until all futures are done."""
-    total = sum(e.training.steps for e in futures.values())
-    note_of = {future: notes / e.key for future, e in futures.items()}
-    pending, steps, moments = set(futures), 0, 0  # steps and moments of the runs that are done
-    with Progress(title, total) as progress:
+    steps_of = {future: sum(e.training.steps for e in members) for future, members in futures.items()}
+    note_of = {future: notes / members[0].key for future, members in futures.items()}
+    n_runs = sum(len(members) for members in futures.values())
+    pending, steps, runs, moments = set(futures), 0, 0, 0  # steps, runs and moments of the stacks that are done
+    with Progress(title, sum(steps_of.values())) as progress:
         while pending:
             done, pending = wait(pending, timeout=POLL_SECONDS)
-            steps += sum(futures[f].training.steps for f in done)
-            moments += sum(_has_moment(f) for f in done)
-            under_way = sum(_steps_noted(note_of[f]) for f in pending)
-            note = f"{len(futures) - len(pending)}/{len(futures)} runs, {moments} Eureka-moments"
-            progress.update(steps + under_way, note)
+            steps += sum(steps_of[f] for f in done)
+            runs += sum(len(futures[f]) for f in done)
+            moments += sum(_count_moments(f) for f in done)
+            under_way = sum(_steps_noted(note_of[f]) * len(futures[f]) for f in pending)
+            progress.update(steps + under_way, f"{runs}/{n_runs} runs, {moments} Eureka-moments")
 
 
-def _has_moment(future: Future) -> bool:
+def _count_moments(future: Future) -> int:
     if future.exception():
-        return False
-    return eureka_moment(*future.result().accuracy).happened
+        return 0
+    return sum(eureka_moment(*run.accuracy).happened for run in future.result())
 
 
 def _steps_noted(note: Path) -> int:
@@ -103,12 +122,13 @@ def _steps_noted(note: Path) -> int:
         return 0
 
 
-def _raise_failures(futures: dict[Future, Experiment]) -> None:
-    failed = {e.key: f.exception() for f, e in futures.items() if f.exception()}
+def _raise_failures(futures: dict[Future, list[Experiment]]) -> None:
+    failed = {e.key: f.exception() for f, members in futures.items() if f.exception() for e in members}
     if failed:
+        total = sum(len(members) for members in futures.values())
         reasons = "; ".join(f"{key}: {type(error).__name__}: {error}" for key, error in failed.items())
         raise SweepError(
-            f"{len(failed)} of {len(futures)} runs failed ({reasons}). The others are stored; "
+            f"{len(failed)} of {total} runs failed ({reasons}). The others are stored; "
             "the same call again trains only what is missing."
         ) from next(iter(failed.values()))
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from eureka_lib import profiles
-from eureka_lib.experiment import Experiment, learning_rate_of, run
+from eureka_lib.experiment import Experiment, run
 from eureka_lib.models.resnet import ResNet9
 from eureka_lib.models.vit import ViT
+from eureka_lib.trainer import learning_rate_of
 
 
 def test_vary_finds_the_part(tiny):

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from eureka_lib import profiles
-from eureka_lib.experiment import Attention, FixConfig, run
+from eureka_lib.experiment import FixConfig, run
 from eureka_lib.methods import METHODS
 from eureka_lib.models.vit import ViT
+from eureka_lib.trainer import Attention
 from eureka_lib.training.schedules import heat
 
 

@@ -3,6 +3,12 @@
 A *normaliser* is a pure function ``(logits, scale) -> weights`` of the unscaled logits q·k, shape (..., Q, K), and the
 scale s that multiplies them (temperature tau = 1/s). The paper's names are the keys of :data:`NORMALISERS`. To try an
 attention of your own, write such a function and add it there; every model of the library takes it by name.
+
+The library's own normalisers take a third argument, ``visible``: None, or boolean and broadcastable to the logits,
+False for keys that a row must not see, such as padding (B, 1, 1, K) or the future (Q, K). Their statistics are over
+the visible keys only; every row has one.
+
+For long rows nobody needs to see, :mod:`eureka_lib.models.fused` has the same normalisers without the matrix of logits.
 """
 
 from collections.abc import Callable
@@ -10,31 +16,47 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from eureka_lib.models import fused
+from eureka_lib.models.fused import SMALLEST_VARIANCE
 from eureka_lib.validation import check_choice, check_divides
 
-Normaliser = Callable[[Tensor, Tensor], Tensor]
-SMALLEST_VARIANCE = 1e-12  # keeps the root's gradient finite where all logits of a row are equal
+Normaliser = Callable[..., Tensor]
 
 
-def softmax(logits: Tensor, scale: Tensor) -> Tensor:
+def softmax(logits: Tensor, scale: Tensor, visible: Tensor | None = None) -> Tensor:
     """softmax(s q·k), the standard one (Vaswani et al. 2017); s = 1/sqrt(d_head) unless set otherwise."""
-    return torch.softmax(logits * scale, dim=-1)
+    return torch.softmax(hide(logits * scale, visible), dim=-1)
 
 
-def norm_softmax(logits: Tensor, scale: Tensor) -> Tensor:
+def norm_softmax(logits: Tensor, scale: Tensor, visible: Tensor | None = None) -> Tensor:
     """NormSoftmax of the paper's text: softmax(q·k / min(sigma, 1/s)), sigma the standard deviation over the keys.
 
     Population standard deviation of the *unscaled* logits of each row (Jiang et al. 2023; the paper's section on
     NormSoftmax). Where sigma exceeds 1/s this is the plain softmax.
     """
-    sigma = logits.var(dim=-1, keepdim=True, correction=0).clamp_min(SMALLEST_VARIANCE).sqrt()
-    return torch.softmax(logits / torch.minimum(sigma, 1 / scale), dim=-1)
+    sigma = row_variance(logits, visible).sqrt()
+    return torch.softmax(hide(logits / torch.minimum(sigma, 1 / scale), visible), dim=-1)
 
 
-def norm_softmax_var(logits: Tensor, scale: Tensor) -> Tensor:
+def norm_softmax_var(logits: Tensor, scale: Tensor, visible: Tensor | None = None) -> Tensor:
     """NormSoftmax as the reference code has it by default: divides by the *variance* of the row, at most 1/s."""
-    variance = logits.var(dim=-1, keepdim=True, correction=0).clamp_min(SMALLEST_VARIANCE)
-    return torch.softmax(logits / torch.minimum(variance, 1 / scale), dim=-1)
+    return torch.softmax(hide(logits / torch.minimum(row_variance(logits, visible), 1 / scale), visible), dim=-1)
+
+
+def row_variance(logits: Tensor, visible: Tensor | None = None) -> Tensor:
+    """Population variance of each row over its visible keys, at least SMALLEST_VARIANCE: (..., Q, K) -> (..., Q, 1)."""
+    if visible is None:
+        variance = logits.var(dim=-1, keepdim=True, correction=0)
+    else:
+        count = visible.sum(dim=-1, keepdim=True)
+        mean = logits.where(visible, 0).sum(dim=-1, keepdim=True) / count
+        variance = (logits - mean).where(visible, 0).square().sum(dim=-1, keepdim=True) / count
+    return variance.clamp_min(SMALLEST_VARIANCE)
+
+
+def hide(logits: Tensor, visible: Tensor | None) -> Tensor:
+    """Logits whose softmax gives the keys that are not visible a weight of 0."""
+    return logits if visible is None else logits.masked_fill(~visible, -torch.inf)
 
 
 NORMALISERS: dict[str, Normaliser] = {
@@ -42,6 +64,21 @@ NORMALISERS: dict[str, Normaliser] = {
     "norm_softmax": norm_softmax,
     "norm_softmax_var": norm_softmax_var,
 }
+FUSED: dict[Normaliser, fused.Fused] = {
+    softmax: fused.softmax,
+    norm_softmax: fused.norm_softmax,
+    norm_softmax_var: fused.norm_softmax_var,
+}
+
+
+def fused_form(normaliser: Normaliser, keys: int, visible: Tensor | None = None) -> fused.Fused | None:
+    """The fused form to use in place of ``normaliser``, or None where the naive one must or should be used.
+
+    It must where there is no other (a normaliser of one's own) or where rows see different keys (a causal mask), so
+    that each would need a covariance for itself; it should where rows are shorter than ``fused.LEAST_KEYS``.
+    """
+    own_keys = visible is not None and visible.shape[-2] > 1
+    return None if own_keys or keys < fused.LEAST_KEYS else FUSED.get(normaliser)
 
 
 class AttentionWeights(nn.Module):
@@ -55,14 +92,21 @@ class AttentionWeights(nn.Module):
         self.normaliser = NORMALISERS[check_choice("attention", attention, NORMALISERS)]
         self.register_buffer("scale", torch.tensor(float(scale)))
 
-    def forward(self, logits: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, visible: Tensor | None = None) -> Tensor:
         """Unscaled logits (B, H, Q, K) -> weights (B, H, Q, K); rows sum to 1."""
-        return self.normaliser(logits, self.scale)
+        mask = () if visible is None else (visible,)  # a normaliser of one's own need not know of masks
+        return self.normaliser(logits, self.scale, *mask)
+
+    def is_watched(self) -> bool:
+        """Whether a hook waits for the logits or the weights, so that they must exist."""
+        hooks = (self._forward_hooks, self._forward_pre_hooks, self._backward_hooks, self._backward_pre_hooks)
+        return any(hooks)
 
 
 class MultiHeadAttention(nn.Module):
     """Multi-head self-attention with a swappable normaliser, no bias in q, k, v (the paper's ViT).
 
+    While nobody watches its ``weights``, long rows take the normaliser's fused form, which gives the same to rounding.
     ``scale`` None means 1/sqrt(d_head). Raises ValueError if ``heads`` does not divide ``width``, or for an unknown
     ``attention``.
     """
@@ -75,13 +119,20 @@ class MultiHeadAttention(nn.Module):
         self.weights = AttentionWeights(attention, (width // heads) ** -0.5 if scale is None else scale)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Tokens (B, T, C) -> (B, T, C)."""
+    def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Tokens (B, T, C) -> (B, T, C); ``visible`` is None or boolean (B, T), False for padding."""
         batch, tokens, width = x.shape
+        visible = None if visible is None else visible[:, None, None, :]
         qkv = self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, D)
-        weights = self.weights(q @ k.transpose(-2, -1))  # (B, H, T, T)
-        return self.out((weights @ v).transpose(1, 2).reshape(batch, tokens, width))
+        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))  # each (B, H, T, D)
+        mixed = self._mix(q, k, v, visible)
+        return self.out(mixed.transpose(1, 2).reshape(batch, tokens, width))
+
+    def _mix(self, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None) -> Tensor:
+        form = fused_form(self.weights.normaliser, k.shape[-2], visible)
+        if form is not None and not self.weights.is_watched():
+            return form(q, k, v, self.weights.scale, visible)
+        return self.weights(q @ k.transpose(-2, -1), visible=visible) @ v  # (B, H, T, T) @ (B, H, T, D)
 
     def split_qkv(self, rows: Tensor) -> Tensor:
         """A tensor laid out as the qkv weight, (3C, C), viewed as (3, H, D, C): W_Q, W_K, W_V, head by head."""

@@ -7,29 +7,31 @@ import pytest
 import torch
 from torch import nn
 
-from eureka_lib.training.loop import train
+from eureka_lib.training.loop import Trainee, train_together
 
 
-def linear_problem(learning_rate=0.1, steps=50, evaluate_every=20, slope=3.0, **hooks):
+def linear_problem(learning_rate=0.1, slope=3.0, **hooks):
     """Fit y = slope * x by gradient descent; evaluation reports the weight."""
     model = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(model.weight)
     x = torch.tensor([[1.0], [2.0]])
-    return train(
+    return Trainee(
         model,
         batches=iter(lambda: (x, slope * x), None),
-        loss=nn.functional.mse_loss,
         optimizer=torch.optim.SGD(model.parameters()),
         learning_rate=lambda step: learning_rate,
-        steps=steps,
         evaluate=lambda model: {"weight": model.weight.item(), "training_mode": float(model.training)},
-        evaluate_every=evaluate_every,
         **hooks,
     )
 
 
+def solve(steps=50, evaluate_every=20, **settings):
+    (outcome,) = train_together([linear_problem(**settings)], nn.functional.mse_loss, steps, evaluate_every)
+    return outcome
+
+
 def test_it_learns_and_records_every_evaluation_and_the_last_step():
-    outcome = linear_problem()
+    outcome = solve()
     history = outcome.history
     assert outcome.status == "finished"
     assert history["step"].tolist() == [0, 20, 40, 50]
@@ -39,23 +41,31 @@ def test_it_learns_and_records_every_evaluation_and_the_last_step():
 
 
 def test_training_loss_is_the_mean_since_the_last_evaluation():
-    history = linear_problem(learning_rate=0.0, steps=4, evaluate_every=2).history
+    history = solve(learning_rate=0.0, steps=4, evaluate_every=2).history
     assert history["train_loss"].tolist()[1:] == pytest.approx([22.5, 22.5])  # (9 + 36) / 2
 
 
 def test_hooks_see_every_step_and_the_growing_history():
     steps, lengths = [], []
-    linear_problem(steps=5, evaluate_every=2, before_step=steps.append, on_evaluation=lambda h: lengths.append(len(h)))
+    solve(steps=5, evaluate_every=2, before_step=steps.append, on_evaluation=lambda h: lengths.append(len(h)))
     assert steps == [0, 1, 2, 3, 4]
     assert lengths == [1, 2, 3, 4]
 
 
 def test_looking_on_changes_nothing():
-    watched = linear_problem(on_evaluation=lambda history: history.assign(weight=0))
-    pd.testing.assert_frame_equal(watched.history, linear_problem().history)
+    watched = solve(on_evaluation=lambda history: history.assign(weight=0))
+    pd.testing.assert_frame_equal(watched.history, solve().history)
 
 
 def test_divergence_is_an_outcome():
-    outcome = linear_problem(learning_rate=1e6, steps=1000, evaluate_every=10)
+    outcome = solve(learning_rate=1e6, steps=1000, evaluate_every=10)
     assert outcome.status == "diverged"
     assert outcome.history["step"].iloc[-1] < 1000
+
+
+def test_trainees_together_are_what_they_are_alone_and_one_that_diverges_leaves():
+    rates = (0.1, 1e6, 0.02)
+    together = train_together([linear_problem(rate) for rate in rates], nn.functional.mse_loss, 200, 10)
+    assert [outcome.status for outcome in together] == ["finished", "diverged", "finished"]
+    for rate, outcome in zip(rates, together, strict=True):
+        pd.testing.assert_frame_equal(outcome.history, solve(200, 10, learning_rate=rate).history, check_exact=True)

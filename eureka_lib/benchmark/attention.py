@@ -1,0 +1,64 @@
+"""Fused NormSoftmax beside the attention that it replaces."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from eureka_lib.benchmark.measure import Row, Setting, measure_pairs, peak_memory, seconds
+from eureka_lib.models.attention import FUSED, NORMALISERS
+
+HEADS, HEAD_WIDTH = 4, 64  # the paper's ViT
+TOKENS = {"cpu": 2048, "cuda": 2**17}  # of a batch: enough to keep the device busy
+SDPA_SLACK = 1.15  # how much above its floor the fused form may be: float32, rows of 197 and longer
+NAIVE_SHARE = 0.35  # how much of the naive form's time the fused one may take: float32, rows of 1024 and longer
+
+
+def attention_rows(setting: Setting) -> Iterator[Row]:
+    """Fused NormSoftmax against the naive form and against torch's plain attention, forward and backward."""
+    costs = {"time": seconds, "memory": peak_memory}
+    for tokens in setting.sizes.lengths:
+        work = {name: partial(forward_backward, *case) for name, case in attention_cases(setting, tokens).items()}
+        floor = 1 + HEAD_WIDTH / tokens
+        bars = {}
+        if setting.precision == "float32" and tokens >= 197:
+            bars["SDPA", "time"] = SDPA_SLACK * floor
+        if setting.precision == "float32" and tokens >= 1024:
+            bars["naive", "time"] = NAIVE_SHARE
+        for what, cost in costs.items():
+            pairs = setting.pairs if what == "time" else 1  # memory is the same every time
+            for baseline in ("naive", "SDPA"):
+                yield Row(
+                    name=f"fused NormSoftmax, {what}, {tokens} tokens",
+                    baseline="naive NormSoftmax" if baseline == "naive" else "SDPA softmax",
+                    **measure_pairs(partial(cost, device=setting.device), work["fused"], work[baseline], pairs),
+                    floor=floor if (baseline, what) == ("SDPA", "time") else None,
+                    bar=bars.get((baseline, what)),
+                )
+
+
+Case = tuple[Callable[[Tensor, Tensor, Tensor], Tensor], list[Tensor], Tensor]
+
+
+def attention_cases(setting: Setting, tokens: int) -> dict[str, Case]:
+    """Fused, naive and SDPA: each a function of q, k, v, those tensors, laid out as in the model, and a gradient."""
+    batch = max(2, TOKENS[setting.device] // tokens)
+    options = {"device": setting.device, "dtype": getattr(torch, setting.precision)}
+    qkv = torch.randn(batch, tokens, 3, HEADS, HEAD_WIDTH, **options)
+    leaves = [part.transpose(1, 2).requires_grad_() for part in qkv.unbind(2)]  # each (B, H, T, D)
+    scale = torch.tensor(HEAD_WIDTH**-0.5, device=setting.device)
+    naive = NORMALISERS["norm_softmax"]
+    functions = {
+        "fused": lambda q, k, v: FUSED[naive](q, k, v, scale),
+        "naive": lambda q, k, v: naive(q @ k.transpose(-2, -1), scale) @ v,
+        "SDPA": scaled_dot_product_attention,
+    }
+    upstream = torch.randn(leaves[0].shape, **options)
+    return {name: (function, leaves, upstream) for name, function in functions.items()}
+
+
+def forward_backward(function: Callable[..., Tensor], leaves: list[Tensor], upstream: Tensor) -> tuple[Tensor, ...]:
+    """The gradients of ``leaves``, for the gradient ``upstream`` of the function's output."""
+    return torch.autograd.grad(function(*leaves), leaves, upstream)

@@ -1,0 +1,59 @@
+"""Whole sweeps: how long many seeds take."""
+
+import io
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from eureka_lib import profiles
+from eureka_lib.benchmark.measure import FULL, Row, Setting, measure_pairs, seconds, threads
+from eureka_lib.benchmark.straightforward import Straightforward
+from eureka_lib.experiment import Experiment
+from eureka_lib.runs import RunStore
+from eureka_lib.sweep import cores, sweep
+from eureka_lib.trainer import device
+
+BAR = 0.5  # of the straightforward sweep's time, or twice its runs per hour
+PAIRS = 3  # at most, and none to warm up: a sweep is long, and starts its processes anew
+ON_GPU = 4  # times as many runs, for the stacks
+
+
+def sweep_rows(setting: Setting) -> Iterator[Row]:
+    """The library's sweep against one seed after another, on all cores and on one; what starting its processes takes.
+
+    All train on the first GPU if there is one, whatever the setting's device, and evaluate equally often.
+    """
+    where, sizes = device(), setting.sizes
+    n = sizes.sweep_runs * (ON_GPU if where.type == "cuda" else 1)
+    base = profiles.get(sizes.profile).cheap.base.vary(steps=sizes.sweep_steps)
+    experiments, cost = profiles.seeded(base, n, n), partial(seconds, device=where.type)
+    ours, pairs = partial(swept, experiments, sizes.processes), min(PAIRS, max(1, setting.pairs // 4))
+    name = f"sweep of {n} runs of {sizes.sweep_steps} steps"
+    for count in dict.fromkeys((cores(), 1)):
+        baseline = f"straightforward, {count} thread{'s' * (count > 1)}"
+        ratio = measure_pairs(cost, ours, partial(in_turn, experiments, where, count), pairs, unmeasured=0)
+        yield Row(name, baseline, **ratio, bar=BAR if sizes == FULL and count == cores() else None)
+    start = partial(swept, [experiment.vary(steps=1, test_samples=1) for experiment in experiments], sizes.processes)
+    yield Row(f"{name}: the start", "that sweep", **measure_pairs(cost, start, ours, pairs=1, unmeasured=0))
+
+
+def swept(experiments: Sequence[Experiment], processes: bool) -> None:
+    """The library's sweep by its defaults, into a store that is thrown away, without its lines of progress."""
+    quiet = io.StringIO()
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        stack.enter_context(redirect_stdout(quiet))
+        stack.enter_context(redirect_stderr(quiet))
+        executor = None if processes else stack.enter_context(ThreadPoolExecutor(1))
+        sweep(experiments, executor, store=RunStore(Path(folder)))
+
+
+def in_turn(experiments: Sequence[Experiment], where: torch.device, count: int) -> None:
+    """The straightforward sweep: train one after another, each operation on ``count`` CPU threads."""
+    with threads(count):
+        for experiment in experiments:
+            Straightforward(experiment, where).train()

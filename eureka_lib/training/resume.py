@@ -1,0 +1,79 @@
+"""A training that was interrupted goes on where it was, exactly.
+
+``save`` writes all that the next step depends on to one safetensors file: the model's state, the optimiser's, the
+random generators', and the history. The data need no place in it, since a stream of batches is a function of its seed:
+whoever restores a training skips the batches it has seen. Nothing is pickled, and a file appears by one rename.
+"""
+
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from eureka_lib.training.loop import Trainee
+
+
+def save(path: Path, trainee: Trainee, facts: dict[str, Any], extra: Mapping[str, Tensor]) -> None:
+    """Write the state of ``trainee`` after an evaluation, with ``facts`` (plain values) to know it by.
+
+    ``extra`` are tensors that whoever trains needs back, besides.
+    """
+    tensors = {f"extra/{name}": value for name, value in extra.items()}
+    tensors |= {f"model/{name}": value for name, value in trainee.model.state_dict().items()}
+    for index, state in trainee.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{index}/{name}": value for name, value in state.items()}
+    tensors |= _random_states()
+    notes = {"rows": json.dumps(trainee.rows), "facts": json.dumps(facts, sort_keys=True)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}")
+    on_disk = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    safetensors.torch.save_file(on_disk, part, notes)
+    os.replace(part, path)
+
+
+def restore(path: Path, trainee: Trainee, facts: dict[str, Any]) -> dict[str, Tensor] | None:
+    """Put ``trainee`` into the saved state, if there is one and it was saved with the same ``facts``.
+
+    Returns the ``extra`` tensors of ``save``, or None if nothing was restored. Sets torch's global random generators,
+    too. A damaged file is passed over with a warning.
+    """
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            notes, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        warnings.warn(f"{path} is damaged ({error}); training from the start", stacklevel=2)
+        return None
+    if notes["facts"] != json.dumps(facts, sort_keys=True):
+        return None
+    trainee.model.load_state_dict(_below("model", tensors))
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, value in _below("optimizer", tensors).items():
+        index, key = name.split("/")
+        states.setdefault(int(index), {})[key] = value
+    groups = trainee.optimizer.state_dict()["param_groups"]
+    trainee.optimizer.load_state_dict({"state": states, "param_groups": groups})
+    torch.set_rng_state(tensors["random/cpu"])
+    if "random/cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["random/cuda"])
+    trainee.rows[:] = json.loads(notes["rows"])
+    return _below("extra", tensors)
+
+
+def _random_states() -> dict[str, Tensor]:
+    states = {"random/cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["random/cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def _below(folder: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{folder}/"): value for name, value in tensors.items() if name.startswith(f"{folder}/")}

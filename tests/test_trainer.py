@@ -1,0 +1,131 @@
+"""Stacks and interrupted trainings give the runs that would have been."""
+
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from eureka_lib import trainer
+from eureka_lib.experiment import run, run_together, stack_key, unfinished_path
+from eureka_lib.runs import RunStore
+from eureka_lib.sweep import stacks_of, sweep
+
+CLOSE = {"rtol": 1e-4, "atol": 1e-4}  # fp32 sums in another order, over the dozen steps of these trainings
+
+
+def test_a_stacks_histories_are_those_of_its_runs_alone(tiny, store, tmp_path):
+    """Different seeds, learning rates, decays, temperatures and schedules in one stack."""
+    members = [
+        tiny,
+        tiny.vary(seed=1, learning_rate=1e-3, learning_rate_schedule="cosine"),
+        tiny.vary(model_seed=2, weight_decay=0.5),
+        tiny.vary(seed=3, scale=0.5, scale_schedule="half_cosine", scale_start=24.0),
+        tiny.vary(seed=4, gradient_scaling="to_value_mean"),
+    ]
+    together = run_together(members, store)
+    assert {found.meta["stacked_with"] for found in together} == {4}
+    for member, found in zip(members, together, strict=True):
+        assert found.config == member.config() and found.key == member.key
+        alone = run(member, RunStore(tmp_path / "alone"))
+        pd.testing.assert_frame_equal(found.history, alone.history, check_exact=False, **CLOSE)
+    assert len({tuple(found.history["train_loss"][1:]) for found in together}) == 5
+
+
+def test_a_diverged_member_leaves_the_stack_and_does_not_disturb_the_others(tiny, store, tmp_path):
+    members = [tiny.vary(seed=0), tiny.vary(seed=1, learning_rate=1e30, warmup_steps=0), tiny.vary(seed=2)]
+    found = run_together(members, store)
+    assert [one.status for one in found] == ["finished", "diverged", "finished"]
+    assert found[1].history["step"].iloc[-1] < 12 == found[0].history["step"].iloc[-1]
+    for i in (0, 2):
+        alone = run(members[i], RunStore(tmp_path / "alone"))
+        pd.testing.assert_frame_equal(found[i].history, alone.history, check_exact=False, **CLOSE)
+
+
+def test_what_is_stored_leaves_the_stack_smaller(tiny, store):
+    first = run(tiny, store)
+    again, other = run_together([tiny, tiny.vary(seed=1)], store)
+    pd.testing.assert_frame_equal(first.history, again.history, check_exact=True)
+    assert again.meta["stacked_with"] == other.meta["stacked_with"] == 0
+
+
+@pytest.mark.parametrize("change", [{"attention": "norm_softmax"}, {"steps": 8}, {"cell": 16}, {"batch_size": 16},
+                                    {"stochastic_depth": 0.1}, {"task": "targets_only"}])  # fmt: skip
+def test_what_cannot_be_stacked_is_refused(tiny, store, change):
+    with pytest.raises(ValueError, match="cannot be trained as one stack: allowed are ViTs without stochastic depth"):
+        run_together([tiny, tiny.vary(**change)], store)
+
+
+def test_a_sweep_forms_stacks_by_itself(tiny, store, capsys):
+    from eureka_lib import profiles
+
+    resnets = [profiles.get("smoke").resnet.vary(steps=4, evaluate_every=4, test_samples=50, seed=s) for s in (0, 1)]
+    experiments = [tiny.vary(seed=s) for s in range(3)] + [tiny.vary(seed=s, attention="norm_softmax") for s in (0, 1)]
+    assert [len(group) for group in stacks_of([*experiments, *resnets], 2)] == [2, 1, 2, 1, 1]
+    assert all(len({stack_key(e) for e in group}) == 1 for group in stacks_of(experiments, 8))
+    found = sweep([*experiments, *resnets], store=store, stack=8)
+    assert [one.meta["stacked_with"] for one in found] == [2, 2, 2, 1, 1, 0, 0]
+    assert [one.key for one in found] == [e.key for e in [*experiments, *resnets]]
+    assert "7/7 runs" in capsys.readouterr().out
+
+
+INTERRUPTED = """
+import os, sys
+from eureka_lib import profiles, trainer
+from eureka_lib.experiment import run
+from eureka_lib.runs import RunStore
+trainer.SAVE_SECONDS = 0
+e = profiles.get("smoke").vit.vary(steps=20, evaluate_every=4, test_samples=100, stochastic_depth=0.2, seed=3)
+def die(history):
+    if history["step"].iloc[-1] == 12:
+        os._exit(9)
+run(e, RunStore(sys.argv[1]), on_evaluation=die)
+"""
+
+
+def test_an_interrupted_training_goes_on_exactly_where_it_was(tiny, store, tmp_path, capsys, monkeypatch):
+    """A process dies between two evaluations; another continues: the history is that of an undisturbed run."""
+    experiment = tiny.vary(steps=20, stochastic_depth=0.2, seed=3)
+    died = subprocess.run([sys.executable, "-c", INTERRUPTED, str(store.folder)], capture_output=True)
+    assert (
+        died.returncode == 9 and unfinished_path(store, experiment).exists() and store.load(experiment.config()) is None
+    )
+    steps = []
+    found = run(experiment, store, on_evaluation=lambda history: steps.append(history["step"].iloc[-1]))
+    assert "continuing from step 8" in capsys.readouterr().out and steps == [12, 16, 20]
+    undisturbed = run(experiment, RunStore(tmp_path / "other"))
+    pd.testing.assert_frame_equal(found.history, undisturbed.history, check_exact=True)
+    assert not unfinished_path(store, experiment).exists()
+
+
+def test_a_state_of_other_versions_is_not_continued(tiny, store, monkeypatch, capsys):
+    monkeypatch.setattr(trainer, "SAVE_SECONDS", 0)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny, store, on_evaluation=interrupt_at(8))
+    monkeypatch.setattr(trainer.provenance, "versions", lambda: {"torch": "0"})
+    run(tiny, store)
+    assert "continuing" not in capsys.readouterr().out
+
+
+def test_a_damaged_state_is_named_and_passed_over(tiny, store, monkeypatch):
+    monkeypatch.setattr(trainer, "SAVE_SECONDS", 0)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny, store, on_evaluation=interrupt_at(8))
+    path = unfinished_path(store, tiny)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.warns(UserWarning, match=f"{path.name} is damaged .*; training from the start"):
+        found = run(tiny, store)
+    assert found.status == "finished" and not path.exists()
+
+
+def test_short_trainings_save_nothing(tiny, store):
+    run(tiny, store)
+    assert not unfinished_path(store, tiny).parent.exists()
+
+
+def interrupt_at(step):
+    def on_evaluation(history):
+        if history["step"].iloc[-1] == step:
+            raise KeyboardInterrupt
+
+    return on_evaluation
