@@ -18,11 +18,12 @@ from torch import Tensor
 
 from eureka_lib.analysis.record import look_inside
 from eureka_lib.analysis.starvation import CLS, FEATURES, MATRICES, by_cell, diagnose, plateau_steps
-from eureka_lib.experiment import Experiment, device
+from eureka_lib.experiment import Experiment
 from eureka_lib.figures import DERIVED, PLOT_WIDTH, colour_of, label_of, method_of, moment_of
 from eureka_lib.progress import Progress
 from eureka_lib.runs import Run
 from eureka_lib.tasks.two_step import CELL_NAMES, FIRST, INDICATOR, SECOND, Batch, TwoStepTask
+from eureka_lib.trainer import device, quiet_surroundings
 
 PLACES = {CLS: ("#4D4D4D", ":"), "indicators": ("#CC79A7", "-"), "targets": ("#E69F00", "--")}  # colour, line
 MATRIX_STYLE = {"W_Q": ("#D55E00", "-"), "W_K": ("#56B4E9", "--"), "W_V": ("black", "-")}
@@ -44,7 +45,8 @@ def diagnose_runs(
     where, tables = device(), []
     images, labels = batch.images.to(where), batch.labels.to(where)
     cells = {"indicators": batch.roles == INDICATOR, "targets": (batch.roles == FIRST) | (batch.roles == SECOND)}
-    with Progress("diagnosing kept models", sum(len(run.weight_steps) for run in runs), lines=2) as progress:
+    total = sum(len(run.weight_steps) for run in runs)
+    with quiet_surroundings(where), Progress("diagnosing kept models", total, lines=2) as progress:
         for experiment, run in zip(experiments, runs, strict=True):
             for step in run.weight_steps:
                 model = experiment.model_at(run, step, task).to(where)

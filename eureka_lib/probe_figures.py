@@ -145,7 +145,7 @@ def probe(jobs: Sequence[Job], samples: int) -> pd.DataFrame:
     of the codes in bits (online, uniform). Same jobs, same table.
     """
     workers = min(len(jobs), sweep.cores())
-    with ProcessPoolExecutor(workers, get_context("spawn"), sweep._end_with_parent) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), sweep.end_with_parent) as pool:
         futures = [pool.submit(answer, job, samples) for job in jobs]
         try:
             _follow(futures)

@@ -142,7 +142,7 @@ def _pool(executor: Executor | None, tasks: int) -> Iterator[Executor]:
     workers = min(tasks, 1 if device().type == "cuda" else cores())
     before = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
     try:
         yield pool
     except BaseException:
@@ -158,7 +158,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Let a worker end when its parent is killed; the pool by itself would leave it waiting for ever."""
 
     def watch() -> None:

@@ -44,7 +44,7 @@ def device() -> torch.device:
 
 
 @contextmanager
-def _quiet_surroundings(where: torch.device) -> Iterator[None]:
+def quiet_surroundings(where: torch.device) -> Iterator[None]:
     """One CPU thread, so that histories are the same bit for bit and cores take whole runs; and restore what was."""
     threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
@@ -68,7 +68,7 @@ def train(
     """
     first, where, started = experiments[0], device(), time.monotonic()
     settings, loss = first.training, nn.CrossEntropyLoss(label_smoothing=first.training.label_smoothing)
-    with _quiet_surroundings(where):
+    with quiet_surroundings(where):
         task = first.build_task(where)
         test_batches = _test_batches(task, settings.test_samples, where)
         trainings = [Training(e, task, test_batches, loss, on_evaluation, weights_every) for e in experiments]
