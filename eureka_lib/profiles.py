@@ -159,7 +159,7 @@ LAPTOP_REGIMES = (
 LAPTOP_GALLERY = Gallery(
     {
         "softmax": DIGITS_VIT.vary(steps=1200, learning_rate=2e-3),
-        "resnet9": DIGITS_RESNET.vary(steps=600, base_width=8, learning_rate=4e-3),
+        "resnet9": DIGITS_RESNET.vary(steps=700, base_width=8, batch_size=64, learning_rate=2e-3),
     },
     seeds=5,
 )
