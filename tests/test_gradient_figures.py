@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from eureka_lib import experiment, figures, profiles
+from eureka_lib import experiment, figures, profiles, trainer
 from eureka_lib import gradient_figures as gf
 from eureka_lib import jacobian_figure as jf
 from eureka_lib.logit_figures import spread
@@ -39,7 +39,7 @@ def task(experiments):
 
 @pytest.fixture(scope="module")
 def batch(task):
-    return task.sample(torch.Generator().manual_seed(experiment.EVALUATION_SEED), 100, "test")
+    return task.sample(torch.Generator().manual_seed(trainer.EVALUATION_SEED), 100, "test")
 
 
 @pytest.fixture(scope="module")

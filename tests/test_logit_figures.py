@@ -1,6 +1,7 @@
 """A row of logits: the plotted numbers equal their definitions, and the crossovers lie where they are derived."""
 
 import math
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -182,7 +183,7 @@ def test_layer_table_measures_every_row_of_a_layer(vit, task, batch):
 def test_gradient_sizes_agree_with_a_gradient_taken_by_hand(vit, task, batch):
     """Central differences in one weight of each of W_Q, W_K and W_V, in float64."""
     model = vit.build_model(task).double().eval()
-    batch = type(batch)(batch.images.double(), batch.labels, batch.cells, batch.target)
+    batch = replace(batch, images=batch.images.double())
     sizes = lf.gradient_sizes(model, batch, 0.1)
     weight = model.attention_layers()[0].qkv.weight
     assert sizes.shape == (3, 3)
@@ -217,7 +218,7 @@ def test_below_the_temperature_the_gradient_is_at_right_angles_to_the_queries_we
     for name in ("softmax", "norm_softmax"):
         model = vit.vary(attention=name).build_model(task).double()
         assert lf.spread(lf.attention_logits(model, batch.images.double())).max() < 1
-        lf.gradient_sizes(model, type(batch)(batch.images.double(), *list(vars(batch).values())[1:]), 0.1)
+        lf.gradient_sizes(model, replace(batch, images=batch.images.double()), 0.1)
         layer = model.attention_layers()[0]
         w, g = (layer.split_qkv(x)[0, 0].flatten() for x in (layer.qkv.weight.detach(), layer.qkv.weight.grad))
         cosines[name] = abs(float(torch.nn.functional.cosine_similarity(w, g, dim=0)))
