@@ -71,10 +71,8 @@ def no_plateau_without_attention(resnets: Sequence[Run], vits: Sequence[Run], pr
     Effect: share of ResNet runs with an EM by then, with its Wilson interval against one half. The log-rank test
     between the two networks' EM times is reported beside it and decides nothing.
     """
-    limit = AT_ONCE_SHARE * vits[0].history["step"].iloc[-1]
     moments, others = _moments(resnets), _moments(vits)
-    quick = sum(moment.happened and moment.step <= limit for moment in moments)
-    interval = wilson_interval(quick, len(moments))
+    quick, limit, interval = _at_once(moments, vits[0].history["step"].iloc[-1])
     return Claim(
         "C2", "A convolutional network (ResNet) has no such plateau on the same task.",
         verdict_of(interval, MAJORITY), len(resnets),
@@ -92,9 +90,8 @@ def single_step_at_once(runs: Sequence[Run], which: str, budget: int, profile: s
 
     Effect: share of the control's runs with an EM by then, with its Wilson interval against one half. It is C2's rule.
     """
-    limit, moments = AT_ONCE_SHARE * budget, _moments(runs)
-    quick = sum(moment.happened and moment.step <= limit for moment in moments)
-    interval = wilson_interval(quick, len(moments))
+    moments = _moments(runs)
+    quick, limit, interval = _at_once(moments, budget)
     return Claim(
         "C3", f"Each step alone is learned at once: the {which}.", verdict_of(interval, MAJORITY), len(runs),
         f"{quick} of {len(moments)} seeds have their EM within {limit:.0f} steps of {budget}; "
@@ -260,6 +257,13 @@ def _compared(
 
 def _moments(runs: Sequence[Run], threshold: float = THRESHOLD) -> list[Moment]:
     return [eureka_moment(*run.accuracy, threshold) for run in runs]
+
+
+def _at_once(moments: Sequence[Moment], budget: int) -> tuple[int, float, tuple[float, float]]:
+    """How many had their EM within ``AT_ONCE_SHARE`` of the budget, that step, and the share's Wilson interval."""
+    limit = AT_ONCE_SHARE * budget
+    quick = sum(moment.happened and moment.step <= limit for moment in moments)
+    return quick, limit, wilson_interval(quick, len(moments))
 
 
 def _final(runs: Sequence[Run]) -> list[float]:
