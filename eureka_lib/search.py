@@ -9,7 +9,7 @@ which no notebook reports, and leave their raw results, a row per run, in ``figu
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -69,9 +69,7 @@ def search_regimes() -> pd.DataFrame:
             resnet = replace(base, model=ResNetConfig(base_width=16, stem="small")).vary(learning_rate=1e-3, steps=1000)
             groups[name, "resnet9"] = [resnet.vary(seed=seed) for seed in SEARCH_SEEDS]
     found = sweep_groups(groups, title="regimes")
-    return pd.DataFrame(
-        [{"regime": name, "what": what} | _marks(run) for (name, what), runs in found.items() for run in runs]
-    )
+    return _table(found, ("regime", "what"))
 
 
 def regime_summary() -> pd.DataFrame:
@@ -98,13 +96,7 @@ def search_settings() -> pd.DataFrame:
         for rate in LEARNING_RATES
     }
     found = sweep_groups(groups, title="tuning")
-    return pd.DataFrame(
-        [
-            {"regime": regime, "method": method, "learning_rate": rate} | _marks(run)
-            for (regime, method, rate), runs in found.items()
-            for run in runs
-        ]
-    )
+    return _table(found, ("regime", "method", "learning_rate"))
 
 
 def best_settings(table: pd.DataFrame, of: Sequence[str] = ("regime", "method")) -> pd.DataFrame:
@@ -130,12 +122,13 @@ def search_tasks() -> pd.DataFrame:
         for task in TASKS
     }
     found = sweep_groups(groups, title="tasks")
+    return _table(found, ("network", "task", "learning_rate"))
+
+
+def _table(found: Mapping[tuple, Sequence[Run]], names: Sequence[str]) -> pd.DataFrame:
+    """A row per run: its group's key under ``names``, and its marks."""
     return pd.DataFrame(
-        [
-            {"network": network, "task": task, "learning_rate": rate} | _marks(run)
-            for (network, task, rate), runs in found.items()
-            for run in runs
-        ]
+        [dict(zip(names, key, strict=True)) | _marks(run) for key, runs in found.items() for run in runs]
     )
 
 
