@@ -45,6 +45,11 @@ def verdict_of(interval: tuple[float, float], threshold: float) -> str:
     return REPRODUCED if low > threshold else NOT_REPRODUCED if high < threshold else UNDECIDED
 
 
+def opposite(verdict: str) -> str:
+    """The verdict of a claim that a number lies *below* a threshold, from ``verdict_of``, which asks for above."""
+    return {REPRODUCED: NOT_REPRODUCED, NOT_REPRODUCED: REPRODUCED}.get(verdict, UNDECIDED)
+
+
 def save(claims: Sequence[Claim], notebook: str, profile: str) -> Path:
     """Write a notebook's claims to ``claims/<notebook>.json`` in the profile's figures folder."""
     path = paths.figures_dir(profile) / "claims" / f"{notebook}.json"

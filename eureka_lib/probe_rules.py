@@ -13,11 +13,11 @@ import numpy as np
 
 from eureka_lib.analysis import compare
 from eureka_lib.analysis.compare import Estimate
-from eureka_lib.claims import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Claim, verdict_of
+from eureka_lib.claims import UNDECIDED, Claim, opposite, verdict_of
+from eureka_lib.rules import FEWEST_RUNS
 
 RECOGNISED = 0.9  # held-out accuracy above which an input counts as recognised
 NOT_YET_MADE = 0.6  # and below which the comparison, a yes or no, counts as not made
-FEWEST_RUNS = 3  # with fewer runs there is no interval worth the name: undecided
 SOURCE = "diagnostics, appendix"
 
 
@@ -52,11 +52,10 @@ def comparison_is_not_made(
     ``afterwards``, the same at the end of the runs that had their EM, is reported beside it and decides nothing.
     """
     found = _mean(accuracies)
-    flipped = {REPRODUCED: NOT_REPRODUCED, NOT_REPRODUCED: REPRODUCED, UNDECIDED: UNDECIDED}
     after = f"{np.mean(afterwards):.2f} ({len(afterwards)} runs)" if len(afterwards) else "not known, no run had it"
     return Claim(
         "C3", "The comparison is not made yet: before the Eureka-moment CLS does not know which target counts.",
-        flipped[_verdict(found, len(accuracies), NOT_YET_MADE)], len(accuracies),
+        opposite(_verdict(found, len(accuracies), NOT_YET_MADE)), len(accuracies),
         f'linear probes for "which target" on CLS of the last block, half-way to the EM: held-out accuracy {found}; '
         f"at the end of runs with an EM: {after}",
         found.value, found.interval, f"bootstrap interval over runs of the mean accuracy, below {NOT_YET_MADE}",

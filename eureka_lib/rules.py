@@ -23,7 +23,7 @@ from eureka_lib.analysis.eureka import (
     wilson_interval,
 )
 from eureka_lib.analysis.starvation import plateau_steps
-from eureka_lib.claims import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Claim, verdict_of
+from eureka_lib.claims import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Claim, opposite, verdict_of
 from eureka_lib.runs import Run
 
 PLATEAU_SHARE = 0.25  # a plateau is visible if it takes at least this share of the budget
@@ -36,7 +36,7 @@ FIX_NAMES = {
     "heat_treatment": "Heat Treatment",
 }
 CLOSE_TO_BASELINE = 0.95  # "95 % of the baseline": share of its mean final accuracy
-FEWEST_RUNS = 3  # with fewer runs, or pairs of them, the rules of C4 give no interval
+FEWEST_RUNS = 3  # with fewer runs, or pairs of them, what kept weights show decides nothing
 
 
 def plateau_then_jump(runs: Sequence[Run], profile: str, figure: str) -> Claim:
@@ -246,11 +246,10 @@ def _compared(
     profile: str, figure: str, smaller: bool = False,
 ) -> Claim:  # fmt: skip
     """A comparison's row: the verdict of all ``estimates`` if they agree, else undecided; the first one is reported."""
-    flipped = {REPRODUCED: NOT_REPRODUCED, NOT_REPRODUCED: REPRODUCED, UNDECIDED: UNDECIDED}
     verdicts = {verdict_of(estimate.interval, threshold) for estimate in estimates}
     verdict = verdicts.pop() if len(verdicts) == 1 else UNDECIDED
     return Claim(
-        claim, statement, flipped[verdict] if smaller else verdict, n, effect, estimates[0].value,
+        claim, statement, opposite(verdict) if smaller else verdict, n, effect, estimates[0].value,
         estimates[0].interval, test, threshold, profile, "abstract", figure,
     )  # fmt: skip
 
