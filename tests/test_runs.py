@@ -2,13 +2,16 @@
 
 import json
 import multiprocessing
+import shutil
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from eureka_lib import runs
 from eureka_lib.runs import RunStore, key_of
+from eureka_lib.runs import store as store_module
 
 CONFIG = {"task": {"name": "two_step"}, "seed": 3, "scale": None, "rate": 0.1}
 META = {"status": "finished", "wall_seconds": 1.5}
@@ -26,7 +29,7 @@ def test_what_is_stored_comes_back_bit_for_bit(store):
     pd.testing.assert_frame_equal(saved.history, loaded.history, check_exact=True)
     assert loaded.config == CONFIG and loaded.status == "finished" and loaded.meta["wall_seconds"] == 1.5
     assert sorted(path.name for path in (store.folder / loaded.key).iterdir()) == [
-        "config.json", "history.csv", "meta.json",
+        "SHA256SUMS", "config.json", "history.csv", "meta.json",
     ]  # fmt: skip
 
 
@@ -39,7 +42,7 @@ def test_key_depends_on_everything_but_the_order(monkeypatch):
     assert key_of(CONFIG) == key_of(dict(reversed(CONFIG.items())))
     assert len({key_of(CONFIG), key_of({**CONFIG, "seed": 4}), key_of({**CONFIG, "rate": 0.2})}) == 3
     before = key_of(CONFIG)
-    monkeypatch.setattr(runs, "RESULTS_VERSION", runs.RESULTS_VERSION + 1)
+    monkeypatch.setattr(store_module, "RESULTS_VERSION", store_module.RESULTS_VERSION + 1)
     assert key_of(CONFIG) != before
 
 
@@ -73,9 +76,40 @@ def lose_file(folder):
     (folder / "meta.json").unlink()
 
 
-@pytest.mark.parametrize("damage", [damage_history, truncate_history, swap_config, break_json, lose_file])
-def test_a_damaged_run_is_set_aside_with_a_warning(store, damage):
-    key = store.save(CONFIG, history(), META).key
+def empty_sums(folder):
+    (folder / "SHA256SUMS").write_bytes(b"")
+
+
+def damage_weights(folder):
+    (folder / "step_0000005.safetensors").write_bytes(b"{}")
+
+
+def lose_weights(folder):
+    (folder / "step_0000005.safetensors").unlink()
+
+
+def other_json(folder):
+    (folder / "meta.json").write_text("[]")
+
+
+def another_run(folder):
+    """A sound run, but of another configuration than the key says."""
+    other = RunStore(folder.parent / "other").save({**CONFIG, "seed": 99}, history(), META)
+    shutil.rmtree(folder)
+    other.folder.rename(folder)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [damage_history, truncate_history, swap_config, break_json, lose_file, empty_sums, damage_weights, lose_weights,
+     other_json, another_run],
+)  # fmt: skip
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_damaged_run_is_set_aside_with_a_warning(store, damage, sealed):
+    """Also one that was stored before there was a checksum over every file."""
+    key = store.save(CONFIG, history(), META, {5: {"weight": torch.ones(2)}}).key
+    if not sealed and damage is not empty_sums:
+        (store.folder / key / "SHA256SUMS").unlink()
     damage(store.folder / key)
     with pytest.warns(UserWarning, match=f"stored run {key} is damaged"):
         assert store.load(CONFIG) is None
@@ -88,6 +122,37 @@ def test_a_damaged_run_is_set_aside_with_a_warning(store, damage):
 def save_many(folder, seed):
     for number in range(20):
         RunStore(folder).save({**CONFIG, "number": number}, history(seed), META)
+
+
+def test_no_flipped_bit_goes_unnoticed(store):
+    """Wherever it is: the run is set aside, or it is the same as ever, but for the list of checksums.
+
+    Of that list, the lines of the weights are not needed, since meta.json has them; verify looks at all of it.
+    """
+    saved = store.save(CONFIG, history(), META, {5: {"weight": torch.ones(2)}})
+    original = {path.name: path.read_bytes() for path in saved.folder.iterdir()}
+    for name, data in original.items():
+        for bit in range(0, 8 * len(data), 53):
+            changed = bytearray(data)
+            changed[bit // 8] ^= 1 << bit % 8
+            (saved.folder / name).write_bytes(changed)
+            with warnings.catch_warnings(action="ignore"):
+                found = store.load(CONFIG)
+            if found:
+                assert name == "SHA256SUMS" and found.history.equals(saved.history) and found.meta == saved.meta
+            store.put(saved.key, original)
+            (saved.folder / name).write_bytes(data)
+
+
+def test_a_run_of_an_older_results_version_is_not_taken_for_todays(store, monkeypatch):
+    """Neither under its own key, which is another one, nor where it has been moved to today's."""
+    monkeypatch.setattr(store_module, "RESULTS_VERSION", 0)
+    old = store.save(CONFIG, history(), META)
+    monkeypatch.undo()
+    assert store.load(CONFIG) is None and old.folder.exists()
+    old.folder.rename(store.folder / key_of(CONFIG))
+    with pytest.warns(UserWarning, match="is damaged .it is of results version 0, and now it is 1"):
+        assert store.load(CONFIG) is None
 
 
 def test_two_processes_may_store_the_same_runs(store):
