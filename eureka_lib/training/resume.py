@@ -5,10 +5,13 @@ random generators', and the history. The data need no place in it, since a strea
 whoever restores a training skips the batches it has seen. Nothing is pickled, and a file appears by one rename.
 """
 
+import hashlib
 import json
 import os
+import uuid
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +26,26 @@ from eureka_lib.training.loop import Trainee
 def save(path: Path, trainee: Trainee, facts: dict[str, Any], extra: Mapping[str, Tensor]) -> None:
     """Write the state of ``trainee`` after an evaluation, with ``facts`` (plain values) to know it by.
 
-    ``extra`` are tensors that whoever trains needs back, besides.
+    ``extra`` are tensors that whoever trains needs back, besides. If it cannot be written, the training goes on with a
+    warning: all that it loses is the chance to be continued from here.
     """
     tensors = {f"extra/{name}": value for name, value in extra.items()}
     tensors |= {f"model/{name}": value for name, value in trainee.model.state_dict().items()}
     for index, state in trainee.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": value for name, value in state.items()}
     tensors |= _random_states()
-    notes = {"rows": json.dumps(trainee.rows), "facts": json.dumps(facts, sort_keys=True)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}")
     on_disk = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    safetensors.torch.save_file(on_disk, part, notes)
-    os.replace(part, path)
+    notes = {"rows": json.dumps(trainee.rows), "facts": json.dumps(facts, sort_keys=True)}
+    notes["sha256"] = _checksum(on_disk, notes)
+    part = path.with_suffix(f".{uuid.uuid4().hex}")  # two processes may train the same, on two machines
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        safetensors.torch.save_file(on_disk, part, notes)
+        os.replace(part, path)
+    except (OSError, SafetensorError) as error:
+        warnings.warn(f"the training's state could not be saved as {path} ({error}); it goes on", stacklevel=2)
+        with suppress(OSError):
+            part.unlink()
 
 
 def restore(path: Path, trainee: Trainee, facts: dict[str, Any]) -> dict[str, Tensor] | None:
@@ -48,9 +58,12 @@ def restore(path: Path, trainee: Trainee, facts: dict[str, Any]) -> dict[str, Te
         return None
     try:
         with safe_open(path, "pt") as file:
-            notes, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+            notes, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
         warnings.warn(f"{path} is damaged ({error}); training from the start", stacklevel=2)
+        return None
+    if notes.pop("sha256", "") != _checksum(tensors, notes):
+        warnings.warn(f"{path} is damaged (its checksum does not match); training from the start", stacklevel=2)
         return None
     if notes["facts"] != json.dumps(facts, sort_keys=True):
         return None
@@ -66,6 +79,15 @@ def restore(path: Path, trainee: Trainee, facts: dict[str, Any]) -> dict[str, Te
         torch.cuda.set_rng_state(tensors["random/cuda"])
     trainee.rows[:] = json.loads(notes["rows"])
     return _below("extra", tensors)
+
+
+def _checksum(tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> str:
+    """SHA-256 over all that is restored."""
+    found = hashlib.sha256(json.dumps(notes, sort_keys=True).encode())
+    for name, value in sorted(tensors.items()):
+        found.update(name.encode())
+        found.update(value.flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def _random_states() -> dict[str, Tensor]:
