@@ -5,6 +5,7 @@ as one stack, or a single one by itself. A long training saves its state now and
 interrupted.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 EVALUATION_SEED = 20240721  # draws the test samples, the same ones for every run
 EVALUATION_CHUNK = 500  # test images that go through the network at once: more leave a CPU's cache
 SAVE_SECONDS = 60  # between two saved states of a training
+ALONE = threading.RLock()  # torch's random generator is one for all threads of a process: they train in turn
 OnEvaluation = Callable[[pd.DataFrame], None]
 
 
@@ -47,8 +49,8 @@ def device() -> torch.device:
 @contextmanager
 def quiet_surroundings(where: torch.device) -> Iterator[None]:
     """One CPU thread, so that histories are the same bit for bit and cores take whole runs; and restore what was."""
-    threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
+    with ALONE, torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
+        threads = torch.get_num_threads()
         if where.type == "cpu":
             torch.set_num_threads(1)
         try:
