@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from threadpoolctl import threadpool_limits
 
-from eureka_lib import figures, sweep
+from eureka_lib import figures, pools
 from eureka_lib.analysis import probes
 from eureka_lib.analysis.eureka import Moment
 from eureka_lib.analysis.probes import ALL_TOKENS, CLS, OUTPUT, Place, Samples
@@ -144,8 +144,8 @@ def probe(jobs: Sequence[Job], samples: int) -> pd.DataFrame:
     majority class; and, where it is a part of the question, the accuracy on the control task (control) and the lengths
     of the codes in bits (online, uniform). Same jobs, same table.
     """
-    workers = min(len(jobs), sweep.cores())
-    with ProcessPoolExecutor(workers, get_context("spawn"), sweep.end_with_parent) as pool:
+    workers = min(len(jobs), pools.cores())
+    with ProcessPoolExecutor(workers, get_context("spawn"), pools.end_with_parent) as pool:
         futures = [pool.submit(answer, job, samples) for job in jobs]
         try:
             _follow(futures)

@@ -8,7 +8,9 @@ logs. Either way, if ``EUREKA_STATUS`` names a file, the newest state is also wr
 
 import json
 import os
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -52,12 +54,17 @@ class Progress:
         elapsed = time.monotonic() - self.started
         left = elapsed * (1 - fraction) / fraction if fraction else None
         if self.bar is not None:
-            self.bar.set_postfix_str(note, refresh=False)
-            self.bar.update(min(done, self.total) - self.bar.n)
+            self.bar.n = min(done, self.total)
+            self.bar.set_postfix_str(note)  # which draws it
         elif int(fraction * self.lines) > self.printed:
             self.printed = int(fraction * self.lines)
             print(f"{self.title}: {fraction:4.0%}, {note + ', ' if note else ''}{clock(left or 0)} left", flush=True)
         _write_status(self.title, note, fraction, left)
+
+    def say(self, text: str) -> None:
+        """Print a line that stays, above the bar if there is one."""
+        tqdm.write(f"{self.title}: {text}")
+        sys.stdout.flush()
 
 
 def _write_status(title: str, note: str, fraction: float, left: float | None) -> None:
@@ -66,5 +73,6 @@ def _write_status(title: str, note: str, fraction: float, left: float | None) ->
         return
     text = f"{title}: {note}" if note else title
     part = Path(f"{target}.part")
-    part.write_text(json.dumps({"text": text, "fraction": fraction, "seconds_left": left}))
-    os.replace(part, target)
+    with suppress(OSError):  # a full disk may end nothing that goes on elsewhere
+        part.write_text(json.dumps({"text": text, "fraction": fraction, "seconds_left": left}))
+        os.replace(part, target)

@@ -1,29 +1,26 @@
 """Many experiments at once: ``sweep(experiments)`` returns their runs, training those that are not stored yet.
 
-The work goes to an executor with the ``concurrent.futures`` interface; the default is a process pool with one worker
-per core (one on a GPU), one thread each. On a GPU, experiments that differ in their own affairs only are trained as
-stacks. A run is stored by the process that trained it, so nothing that has finished
-is lost if something else fails, or if this process is killed.
+The same call serves eight runs on a laptop and thousands on a cluster: the work goes to an executor with the
+``concurrent.futures`` interface. By default that is this process for one stack, else a worker process per core (one on
+a GPU), one thread each; or the dask cluster that ``EUREKA_SCHEDULER`` names (:mod:`eureka_lib.cluster`). On a GPU,
+experiments that differ in their own affairs only are trained as stacks.
+
+Nothing that has finished is lost, and nothing finished is trained twice: a run is stored by the process that trained
+it, which looks into the store right before. So whatever is killed, a worker or this process, the same call goes on
+from what is stored. A task whose worker is lost is tried again, up to a limit.
 """
 
-import multiprocessing
 import os
 import random
-import tempfile
-import threading
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import CancelledError, Executor, Future, wait
 from contextlib import contextmanager
 from itertools import islice
-from multiprocessing.connection import wait as wait_for
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from eureka_lib.analysis.eureka import eureka_moment
-from eureka_lib.experiment import Experiment, run_together, stack_key, stored_config
-from eureka_lib.progress import Progress
+from eureka_lib import cluster, pools
+from eureka_lib.experiment import Experiment, stack_key, stored_config
+from eureka_lib.follow import Note, Tally, Task, do
 from eureka_lib.runs import Run, RunStore
 from eureka_lib.trainer import device
 from eureka_lib.validation import check_whole
@@ -31,10 +28,11 @@ from eureka_lib.validation import check_whole
 POLL_SECONDS = 0.5
 # How many experiments pay as one stack (python -m eureka_lib.benchmark stack): on a CPU, processes pay instead.
 STACK_SIZES = {"cpu": 1, "cuda": 16}
+NAMED_AT_MOST = 5  # runs whose errors stand in a message
 
 
 class SweepError(RuntimeError):
-    """Some experiments of a sweep raised; all others have finished and are stored."""
+    """Some experiments of a sweep could not be trained; all others have finished and are stored."""
 
 
 def sweep(
@@ -48,8 +46,9 @@ def sweep(
     """Runs of ``experiments``, in their order; stored ones are loaded, the others trained and stored.
 
     ``executor`` must run tasks on machines that share the store's folder; ``weights_every`` is that of ``run``. Up to
-    ``stack`` experiments that allow it are trained as one (None: what pays on this device). Raises :class:`SweepError`
-    at the end, after all others have finished, if some experiments could not be trained.
+    ``stack`` experiments that allow it are trained as one (None: what pays on this machine's device). Raises
+    :class:`SweepError` at the end, after all others have finished, if some experiments could not be trained; and
+    StoreError before anything is trained if something has to be and the store cannot be written.
     """
     store = store or RunStore()
     runs = {e.key: store.load(stored_config(e, weights_every)) for e in experiments}
@@ -57,15 +56,10 @@ def sweep(
     print(f"{title}: {len(runs)} runs, {len(runs) - len(missing)} of them stored, {len(missing)} to train", flush=True)
     if missing:
         stacks = stacks_of(missing, STACK_SIZES[device().type] if stack is None else check_whole("stack", stack, 1))
-        random.Random(0).shuffle(stacks)  # slow and fast ones mixed: the time left can be told from the steps done
-        with tempfile.TemporaryDirectory(prefix="eureka-") as notes, _pool(executor, len(stacks)) as pool:
-            futures = {pool.submit(_run_and_note, members, store.folder, Path(notes) / members[0].key, weights_every):
-                       members for members in stacks}  # fmt: skip
-            _follow(futures, Path(notes), title)
-        for future, members in futures.items():
-            if not future.exception():
-                runs |= {e.key: run for e, run in zip(members, future.result(), strict=True)}
-        _raise_failures(futures)
+        # Slow and fast ones mixed, so that the time left can be told from the steps done; and differently each time, so
+        # that two sweeps of the same experiments seldom train the same one at the same time.
+        random.Random().shuffle(stacks)
+        runs |= _train(stacks, executor, store, title, weights_every, [run for run in runs.values() if run])
     return [runs[e.key] for e in experiments]
 
 
@@ -83,86 +77,85 @@ def sweep_groups(groups: Mapping[Any, Sequence[Experiment]], **options) -> dict[
     return {name: list(islice(runs, len(experiments))) for name, experiments in groups.items()}
 
 
-def _run_and_note(members: Sequence[Experiment], store_folder: Path, note: Path, weights_every: int) -> list[Run]:
-    """What a worker does: run, and leave the number of steps done in the file ``note`` for whoever follows."""
-
-    def write_steps(history: pd.DataFrame) -> None:
-        if note.parent.is_dir():  # a worker on another machine does not see it
-            note.write_text(str(history["step"].iloc[-1]))
-
-    return run_together(members, RunStore(store_folder), write_steps, weights_every)
-
-
-def _follow(futures: dict[Future, list[Experiment]], notes: Path, title: str) -> None:
-    """Show progress until all futures are done."""
-    steps_of = {future: sum(e.training.steps for e in members) for future, members in futures.items()}
-    note_of = {future: notes / members[0].key for future, members in futures.items()}
-    n_runs = sum(len(members) for members in futures.values())
-    pending, steps, runs, moments = set(futures), 0, 0, 0  # steps, runs and moments of the stacks that are done
-    with Progress(title, sum(steps_of.values())) as progress:
-        while pending:
-            done, pending = wait(pending, timeout=POLL_SECONDS)
-            steps += sum(steps_of[f] for f in done)
-            runs += sum(len(futures[f]) for f in done)
-            moments += sum(_count_moments(f) for f in done)
-            under_way = sum(_steps_noted(note_of[f]) * len(futures[f]) for f in pending)
-            progress.update(steps + under_way, f"{runs}/{n_runs} runs, {moments} Eureka-moments")
-
-
-def _count_moments(future: Future) -> int:
-    if future.exception():
-        return 0
-    return sum(eureka_moment(*run.accuracy).happened for run in future.result())
-
-
-def _steps_noted(note: Path) -> int:
-    try:
-        return int(note.read_text())
-    except (OSError, ValueError):  # not there yet, or just being written
-        return 0
-
-
-def _raise_failures(futures: dict[Future, list[Experiment]]) -> None:
-    failed = {e.key: f.exception() for f, members in futures.items() if f.exception() for e in members}
-    if failed:
-        total = sum(len(members) for members in futures.values())
-        reasons = "; ".join(f"{key}: {type(error).__name__}: {error}" for key, error in failed.items())
-        raise SweepError(
-            f"{len(failed)} of {total} runs failed ({reasons}). The others are stored; "
-            "the same call again trains only what is missing."
-        ) from next(iter(failed.values()))
+def _train(
+    stacks: list[list[Experiment]], executor: Executor | None, store: RunStore, title: str, weights_every: int,
+    stored: Sequence[Run],
+) -> dict[str, Run]:  # fmt: skip
+    """Train all stacks and return the runs by key."""
+    with store.scratch() as notes:
+        tasks = []
+        for members in stacks:
+            keys = [e.key for e in members]
+            tasks.append(Task(members, keys, store.folder.absolute(), weights_every, Note(notes / keys[0])))
+        tally = Tally(title, tasks, stored)
+        try:
+            with tally.progress, _pool(executor, len(tasks)) as pool:
+                _follow(tasks, pool, tally)
+        except KeyboardInterrupt:
+            kept = sum((store.folder / key).is_dir() for key in tally.keys)
+            print(f"{title}: stopped; {kept} of {len(tally.keys)} are stored, and the same call trains the rest")
+            raise
+    _raise_failures(tally)
+    return tally.runs
 
 
 @contextmanager
 def _pool(executor: Executor | None, tasks: int) -> Iterator[Executor]:
-    """``executor`` as it is, or a process pool that ends with this block, at once if the block is interrupted."""
+    """``executor`` as it is, or what suits the number of tasks, which ends with this block."""
     if executor is not None:
         yield executor
-        return
-    workers = min(tasks, 1 if device().type == "cuda" else cores())
-    before = set(multiprocessing.active_children())
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
+    elif address := os.environ.get("EUREKA_SCHEDULER"):
+        with cluster.connect(address, cluster.parse_resources(os.environ.get("EUREKA_PER_TASK", ""))) as executor:
+            yield executor
+    elif tasks == 1:
+        yield pools.InProcess()
+    else:
+        with pools.workers(min(tasks, 1 if device().type == "cuda" else pools.cores())) as executor:
+            yield executor
+
+
+def _follow(tasks: list[Task], pool: Executor, tally: Tally) -> None:
+    """Submit all tasks, and those that must be tried again, until there are none."""
+    if isinstance(pool, pools.InProcess):  # which leaves no other moment to look
+        for task in tasks:
+            task.note.look = tally.look
     try:
-        yield pool
+        while tasks or tally.open:
+            for task in tasks:
+                future = _submit(task, pool, tally)
+                tally.open[future] = task
+                if future.done():
+                    tally.look()
+            wait(tally.open, POLL_SECONDS)
+            tally.look()
+            tasks, tally.again = tally.again, []
     except BaseException:
-        for worker in set(multiprocessing.active_children()) - before:
-            worker.terminate()
+        tally.give_up()
         raise
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _submit(task: Task, pool: Executor, tally: Tally) -> Future:
+    try:
+        if tally.given_up:
+            raise CancelledError
+        return pool.submit(do, task)
+    except Exception as error:  # also of a pool that is broken or shut down
+        future = Future()
+        future.set_exception(error)
+        return future
 
 
-def end_with_parent() -> None:
-    """Let a worker end when its parent is killed; the pool by itself would leave it waiting for ever."""
-
-    def watch() -> None:
-        wait_for([multiprocessing.parent_process().sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+def _raise_failures(tally: Tally) -> None:
+    """Raise SweepError if there are failures, with the first few reasons."""
+    if not tally.failures:
+        return
+    failed = {key: error for key, error in tally.failures.items() if not isinstance(error, CancelledError)}
+    reasons = [f"{key}: {type(error).__name__}: {error}" for key, error in islice(failed.items(), NAMED_AT_MOST)]
+    if len(failed) > NAMED_AT_MOST:
+        reasons.append(f"and {len(failed) - NAMED_AT_MOST} more")
+    if cancelled := len(tally.failures) - len(failed):
+        reasons.append(f"{cancelled} were not begun any more")
+    raise SweepError(
+        f"{len(tally.failures)} of {len(tally.keys)} runs failed ({'; '.join(reasons)}). The others are stored; "
+        "the same call again trains only what is missing."
+    ) from next(iter([*failed.values(), *tally.failures.values()]))

@@ -66,7 +66,7 @@ def test_a_sweep_forms_stacks_by_itself(tiny, store, capsys):
     found = sweep([*experiments, *resnets], store=store, stack=8)
     assert [one.meta["stacked_with"] for one in found] == [2, 2, 2, 1, 1, 0, 0]
     assert [one.key for one in found] == [e.key for e in [*experiments, *resnets]]
-    assert "7/7 runs" in capsys.readouterr().out
+    assert "7/7 done, 0 running, 0 stored, 0 failed" in capsys.readouterr().out
 
 
 INTERRUPTED = """
@@ -116,6 +116,21 @@ def test_a_damaged_state_is_named_and_passed_over(tiny, store, monkeypatch):
     with pytest.warns(UserWarning, match=f"{path.name} is damaged .*; training from the start"):
         found = run(tiny, store)
     assert found.status == "finished" and not path.exists()
+
+
+def test_a_flipped_bit_in_a_saved_weight_does_not_reach_the_history(tiny, store, tmp_path, monkeypatch):
+    """The file is as valid as before, but for its checksum."""
+    monkeypatch.setattr(trainer, "SAVE_SECONDS", 0)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny, store, on_evaluation=interrupt_at(8))
+    path = unfinished_path(store, tiny)
+    data = bytearray(path.read_bytes())
+    data[-1000] ^= 1
+    path.write_bytes(data)
+    with pytest.warns(UserWarning, match="is damaged .its checksum does not match.; training from the start"):
+        found = run(tiny, store)
+    undisturbed = run(tiny, RunStore(tmp_path / "other"))
+    pd.testing.assert_frame_equal(found.history, undisturbed.history, check_exact=True)
 
 
 def test_short_trainings_save_nothing(tiny, store):

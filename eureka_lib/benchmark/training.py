@@ -17,7 +17,7 @@ from eureka_lib import profiles
 from eureka_lib.benchmark.measure import Row, Setting, Work, measure_pairs, seconds, threads
 from eureka_lib.benchmark.straightforward import Straightforward
 from eureka_lib.experiment import Experiment
-from eureka_lib.sweep import cores
+from eureka_lib.pools import cores
 from eureka_lib.trainer import Training
 from eureka_lib.training.loop import one_by_one, train_together
 from eureka_lib.training.stack import Stack
