@@ -1,11 +1,15 @@
 """The runner, on small notebooks made here: what runs, what is skipped, what is reported, and that nothing survives."""
 
+import asyncio
 import io
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -16,7 +20,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from eureka_lib import paths, profiles
 from eureka_lib.execute import display, jobs, parent, records
 from eureka_lib.execute.__main__ import Request, parse, run
-from eureka_lib.execute.child import Outcome, run_notebook
+from eureka_lib.execute.child import Kernel, Outcome, run_notebook
 
 PARAMETERS = 'profile: str = "auto"  # scale\nsteps: int | None = None  # None = as the profile says\nname: str = "a"'
 
@@ -34,7 +38,7 @@ def execute(tmp_path: Path, *extra: str, **options) -> tuple[int, str]:
     """Exit status and text of a run of all notebooks in ``tmp_path/notebooks``."""
     planned = jobs.plan(jobs.find_notebooks(tmp_path / "notebooks"), tmp_path / "figures", "smoke", extra)
     stream = io.StringIO()
-    status = run(Request(planned, options.get("workers", 1), options.get("force", False)), stream)
+    status = run(Request(planned, options.get("workers", 1), options.get("force", False), {}), stream)
     return status, stream.getvalue()
 
 
@@ -99,7 +103,7 @@ import sys; from pathlib import Path
 from eureka_lib.execute import __main__ as cli, jobs
 planned = jobs.plan({{"01_endless": Path({str(source)!r})}}, Path({str(tmp_path / "figures")!r}), "smoke")
 cli._let_signals_stop()
-sys.exit(cli.run(cli.Request(planned, 1, False), sys.stdout))
+sys.exit(cli.run(cli.Request(planned, 1, False, {{}}), sys.stdout))
 """
     process = subprocess.Popen([sys.executable, "-c", program], cwd=paths.ROOT, stdout=subprocess.PIPE, text=True)
     beats = source.parent / "beat"
@@ -113,6 +117,38 @@ sys.exit(cli.run(cli.Request(planned, 1, False), sys.stdout))
         assert process.returncode == 128 + signal.SIGTERM and "The same command continues" in text
     time.sleep(0.3)
     assert not _grows(beats)
+
+
+@pytest.mark.parametrize("depth", [0, 100])
+def test_kernels_are_reached_from_this_machine_alone_and_with_a_key(tmp_path, depth):
+    """By sockets in a folder of this user's; where its path is too long for them, on loopback. Messages are signed."""
+    scratch = tmp_path / ("x" * depth) if depth else Path(tempfile.mkdtemp(prefix="eureka-"))
+    scratch.mkdir(exist_ok=True)
+
+    async def connection():
+        manager = Kernel.manager_class()(config=Kernel.config(scratch), kernel_name="python3")
+        await manager.start_kernel()
+        try:
+            return json.loads(Path(manager.connection_file).read_text())
+        finally:
+            await manager.shutdown_kernel(now=True)
+
+    try:
+        found = asyncio.run(connection())
+    finally:
+        if not depth:
+            shutil.rmtree(scratch)
+    assert len(found["key"]) >= 32 and found["signature_scheme"] == "hmac-sha256"
+    assert found["transport"] == ("tcp" if depth else "ipc")
+    assert found["ip"] == "127.0.0.1" if depth else Path(found["ip"]).is_relative_to(scratch)
+
+
+def test_nothing_of_ours_opens_jupyter_to_others():
+    """No server is started but by the reader, and none of our files tells one to listen elsewhere or drop its token."""
+    opening = re.compile("--ip|0\\.0\\.0\\.0|ServerApp|NotebookApp|IdentityProvider|allow_remote|token *=")
+    files = [paths.ROOT / "run_all.sh", paths.ROOT / ".ci" / "run", paths.ROOT / "README.md"]
+    for file in [*files, *(paths.ROOT / "eureka_lib").rglob("*.py"), *paths.NOTEBOOKS.glob("*.ipynb")]:
+        assert not opening.search(file.read_text()), file
 
 
 # --- What is up to date ----------------------------------------------------------------------------------------------
@@ -227,6 +263,9 @@ def test_good_command_lines(folder):
     assert request.workers == 3 and request.force
     assert request.jobs[0].parameters == {"profile": "paper", "steps": 3, "name": "07"}
     assert request.jobs[0].figures == str(paths.figures_dir("paper").resolve())
+    assert not request.cluster
+    request = parse(["--scheduler", "tcp://login1:8786", "--per-task", "GPU=1"], folder)
+    assert request.cluster == {"EUREKA_SCHEDULER": "tcp://login1:8786", "EUREKA_PER_TASK": "GPU=1"}
 
 
 @pytest.mark.parametrize(
@@ -246,6 +285,9 @@ def test_good_command_lines(folder):
         (["01", "-p", "steps"], "NAME=VALUE"),
         (["02", "-p", "steps=3"], "02_second has no parameters but the profile"),
         (["01", "-p", "profile=paper"], "use --profile"),
+        (["--scheduler", "login1:8786"], "a scheduler's address is like tcp://login1:8786 or tls://login1:8786"),
+        (["--scheduler", "tcp://login1:8786", "--per-task", "GPU"], "given like GPU=1 or GPU=1,MEMORY=16e9, got 'GPU'"),
+        (["--per-task", "GPU=1"], "it needs --scheduler"),
     ],
 )
 def test_mistakes(folder, capsys, words, message):

@@ -5,18 +5,20 @@ stopped the run.
 """
 
 import argparse
+import os
 import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from eureka_lib import paths
+from eureka_lib import cluster, paths
 from eureka_lib.execute.jobs import PROFILES, Job, find_notebooks, plan, select
 from eureka_lib.validation import check_choice, check_whole
 
 USAGE = """\
 ./run_all.sh [NOTEBOOK ...] [--profile smoke|laptop|paper] [--jobs N] [--force] [-p NAME=VALUE]
+                    [--scheduler ADDRESS [--per-task GPU=1]]
        ./run_all.sh test [pytest's arguments]"""
 EPILOG = """\
 examples:
@@ -24,13 +26,18 @@ examples:
   ./run_all.sh paper                 the same notebooks at the paper's scale, for a GPU
   ./run_all.sh smoke 01 03           two notebooks at the smallest scale
   ./run_all.sh 01 -p "seeds=[0, 1]"  with another value for a parameter of its first cell
+  ./run_all.sh paper --scheduler tcp://login1:8786 --per-task GPU=1
+                                     training runs go to a dask cluster, each takes one GPU of a worker
   ./run_all.sh test                  all tests
+
+A cluster's workers must see this machine's run store: EUREKA_STORE=/shared/runs moves it. Whoever can connect to a dask
+scheduler or worker can run code there. An example for SLURM, and TLS: python -c "help('eureka_lib.cluster')"
 
 Figures go to figures/ (of another profile: to figures/PROFILE/), the notebooks as HTML to notebooks/ in there.
 A notebook that is up to date is skipped, and finished training runs are kept in any case: a rerun continues.
 An active conda or virtual environment is used if it satisfies pyproject.toml; else .venv is made with pip.
 """
-OPTIONS = ("--profile", "--jobs", "--force", "--parameter", "--help")
+OPTIONS = ("--profile", "--jobs", "--force", "--parameter", "--scheduler", "--per-task", "--help")
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,7 @@ class Request:
     jobs: list[Job]
     workers: int
     force: bool
+    cluster: dict[str, str]  # environment variables that tell sweeps of it
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--jobs", "-j", default="1", metavar="N", help="notebooks at a time; default: 1, as each uses all cores")
     add("--force", "-f", action="store_true", help="execute also what is up to date")
     add("--parameter", "-p", action="append", default=[], metavar="NAME=VALUE", help="repeatable")
+    add("--scheduler", metavar="ADDRESS", help="train on the dask cluster there, such as tcp://login1:8786")
+    add("--per-task", metavar="NAME=NUMBER", help="what each of its tasks takes of a worker's resources: GPU=1")
     add("--check", action="store_true", help=argparse.SUPPRESS)  # only look for mistakes; run_all.sh asks first
     return parser
 
@@ -83,7 +93,17 @@ def _request(options: argparse.Namespace, known: dict[str, Path]) -> Request:
     if not known:
         raise ValueError("there are no notebooks to execute")
     notebooks = select([word for word in options.words if word not in PROFILES], known)
-    return Request(plan(notebooks, paths.figures_dir(profile), profile, options.parameter), workers, options.force)
+    planned = plan(notebooks, paths.figures_dir(profile), profile, options.parameter)
+    return Request(planned, workers, options.force, _cluster(options))
+
+
+def _cluster(options: argparse.Namespace) -> dict[str, str]:
+    if options.per_task and not options.scheduler:
+        raise ValueError(f"--per-task {options.per_task} is what a cluster's tasks take: it needs --scheduler")
+    if not options.scheduler:
+        return {}
+    cluster.parse_resources(options.per_task or "")
+    return {"EUREKA_SCHEDULER": cluster.check_address(options.scheduler), "EUREKA_PER_TASK": options.per_task or ""}
 
 
 def run(request: Request, stream: TextIO) -> int:
@@ -91,6 +111,7 @@ def run(request: Request, stream: TextIO) -> int:
     from eureka_lib.execute import display, parent  # which need the environment that --check has to do without
 
     jobs, outcomes, stopped = request.jobs, [], ""
+    os.environ |= request.cluster  # the notebooks inherit it
     print(f"{len(jobs)} notebook{'s' if len(jobs) > 1 else ''}, profile {jobs[0].profile}", file=stream, flush=True)
     try:
         for outcome in parent.execute_all(jobs, request.workers, request.force, display.Display(jobs, stream)):
@@ -125,6 +146,13 @@ def main(arguments: list[str]) -> int:
     if "--check" in arguments:
         return 0
     _let_signals_stop()
+    if request.cluster:
+        try:
+            with cluster.connect(request.cluster["EUREKA_SCHEDULER"]):
+                pass
+        except (ImportError, ConnectionError) as problem:
+            print(f"run_all.sh: {problem}", file=sys.stderr)
+            return 2
     return run(request, sys.stdout)
 
 
