@@ -98,6 +98,7 @@ ROWS = {  # how they begin
     "step": ["training step, smoke", "bfloat16, smoke", f"training step, {PAPER}", f"NormSoftmax step, {PAPER}"],
     "parts": [f"{part}, {whose}" for whose in ("ours", "straightforward") for part in ("data", "passes", "update")],
     "sweep": ["sweep of 1 runs of 2 steps", "sweep of 1 runs of 2 steps: the start"],
+    "overhead": ["store: look, keep, load", "run of 1 step, in process"],
     "limit": ["products at full rate, smoke", f"products at full rate, {PAPER}"],
 }
 

@@ -3,8 +3,7 @@
 import io
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
 
@@ -14,8 +13,9 @@ from eureka_lib import profiles
 from eureka_lib.benchmark.measure import FULL, Row, Setting, measure_pairs, seconds, threads
 from eureka_lib.benchmark.straightforward import Straightforward
 from eureka_lib.experiment import Experiment
+from eureka_lib.pools import InProcess, cores
 from eureka_lib.runs import RunStore
-from eureka_lib.sweep import cores, sweep
+from eureka_lib.sweep import sweep
 from eureka_lib.trainer import device
 
 BAR = 0.5  # of the straightforward sweep's time, or twice its runs per hour
@@ -44,12 +44,15 @@ def sweep_rows(setting: Setting) -> Iterator[Row]:
 
 def swept(experiments: Sequence[Experiment], processes: bool) -> None:
     """The library's sweep by its defaults, into a store that is thrown away, without its lines of progress."""
-    quiet = io.StringIO()
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        stack.enter_context(redirect_stdout(quiet))
-        stack.enter_context(redirect_stderr(quiet))
-        executor = None if processes else stack.enter_context(ThreadPoolExecutor(1))
-        sweep(experiments, executor, store=RunStore(Path(folder)))
+    with tempfile.TemporaryDirectory() as folder, quietly():
+        sweep(experiments, None if processes else InProcess(), store=RunStore(Path(folder)))
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Print nothing."""
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        yield
 
 
 def in_turn(experiments: Sequence[Experiment], where: torch.device, count: int) -> None:

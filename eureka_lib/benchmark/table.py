@@ -12,6 +12,7 @@ import eureka_lib.benchmark as package
 from eureka_lib import provenance
 from eureka_lib.benchmark.attention import attention_rows
 from eureka_lib.benchmark.measure import FULL, SMOKE, Row, Setting, threads
+from eureka_lib.benchmark.overhead import overhead_rows
 from eureka_lib.benchmark.sweeps import sweep_rows
 from eureka_lib.benchmark.training import compile_rows, limit_rows, part_rows, stack_rows, step_rows
 from eureka_lib.validation import check_choice, check_whole
@@ -24,6 +25,7 @@ GROUPS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "compile": compile_rows,
     "sweep": sweep_rows,
     "limit": limit_rows,
+    "overhead": overhead_rows,
 }
 DEFAULT_GROUPS = tuple(name for name in GROUPS if name != "compile")  # compiling takes a minute or more
 HEADER = f"{'':50} {'over':26} {'ratio':>7}  {'quartiles':15} {'floor':>5}  bar"
