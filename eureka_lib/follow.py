@@ -174,6 +174,8 @@ class Tally:
 
     def _close(self, task: Task, error: BaseException | None) -> None:
         """Load what a task has stored, or note why it has not."""
+        if isinstance(error, CancelledError) and not self.given_up:
+            error = ConnectionError("the executor has cancelled it, as dask does if its scheduler is gone")
         if isinstance(error, WorkerLost) or cluster.is_loss(error):
             error = self._after_loss(task, error)
             if error is None:

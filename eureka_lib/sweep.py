@@ -13,7 +13,7 @@ from what is stored. A task whose worker is lost is tried again, up to a limit.
 import os
 import random
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Executor, Future, wait
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, Executor, Future, wait
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -28,7 +28,8 @@ from eureka_lib.validation import check_whole
 POLL_SECONDS = 0.5
 # How many experiments pay as one stack (python -m eureka_lib.benchmark stack): on a CPU, processes pay instead.
 STACK_SIZES = {"cpu": 1, "cuda": 16}
-NAMED_AT_MOST = 5  # runs whose errors stand in a message
+NOT_BEGUN = "not begun any more"
+NAMED_AT_MOST = 5  # reasons in a message, and runs for each of them
 
 
 class SweepError(RuntimeError):
@@ -126,7 +127,7 @@ def _follow(tasks: list[Task], pool: Executor, tally: Tally) -> None:
                 tally.open[future] = task
                 if future.done():
                     tally.look()
-            wait(tally.open, POLL_SECONDS)
+            wait(tally.open, POLL_SECONDS, FIRST_EXCEPTION)
             tally.look()
             tasks, tally.again = tally.again, []
     except BaseException:
@@ -146,16 +147,22 @@ def _submit(task: Task, pool: Executor, tally: Tally) -> Future:
 
 
 def _raise_failures(tally: Tally) -> None:
-    """Raise SweepError if there are failures, with the first few reasons."""
+    """Raise SweepError if there are failures, with the first few runs of each of the first few reasons."""
     if not tally.failures:
         return
-    failed = {key: error for key, error in tally.failures.items() if not isinstance(error, CancelledError)}
-    reasons = [f"{key}: {type(error).__name__}: {error}" for key, error in islice(failed.items(), NAMED_AT_MOST)]
-    if len(failed) > NAMED_AT_MOST:
-        reasons.append(f"and {len(failed) - NAMED_AT_MOST} more")
-    if cancelled := len(tally.failures) - len(failed):
-        reasons.append(f"{cancelled} were not begun any more")
+    failed: dict[str, list[str]] = {}
+    for key, error in tally.failures.items():
+        reason = NOT_BEGUN if isinstance(error, CancelledError) else f"{type(error).__name__}: {error}"
+        failed.setdefault(reason, []).append(key)
+    idle = failed.pop(NOT_BEGUN, [])
+    reasons = [f"{_first_few(keys)}: {reason}" for reason, keys in islice(failed.items(), NAMED_AT_MOST)]
+    reasons += [f"{_first_few(idle)}: {NOT_BEGUN}"] if idle else []
     raise SweepError(
         f"{len(tally.failures)} of {len(tally.keys)} runs failed ({'; '.join(reasons)}). The others are stored; "
         "the same call again trains only what is missing."
-    ) from next(iter([*failed.values(), *tally.failures.values()]))
+    ) from next(iter(tally.failures.values()))
+
+
+def _first_few(keys: Sequence[str]) -> str:
+    more = len(keys) - NAMED_AT_MOST
+    return ", ".join(keys[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
