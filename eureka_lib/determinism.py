@@ -11,12 +11,13 @@ Rounding is small at first; a training amplifies it, so that single runs part an
 The store therefore keeps the first history of a configuration, and says in ``meta.json`` where it was made.
 """
 
+import io
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,7 +145,7 @@ def report() -> Iterator[Row]:
 
 def difference(one: Circumstance, other: Circumstance, experiment: Experiment) -> float:
     """The largest relative difference of a training or test loss between two trainings; exactly 0 if none differs."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         first, second = (f(experiment, RunStore(Path(folder) / name)) for f, name in ((one, "one"), (other, "other")))
     if first.equals(second):
         return 0.0
