@@ -105,7 +105,7 @@ DIGITS_VIT = Experiment(
         warmup_steps=40,
         precision="float32",
         evaluate_every=50,
-        test_samples=2000,
+        test_samples=1000,
     ),
 )
 DIGITS_ANATOMY = DIGITS_VIT.vary(steps=1200, learning_rate=5e-4)
@@ -115,10 +115,10 @@ DIGITS_RESNET = replace(DIGITS_VIT, model=ResNetConfig(base_width=16, stem="smal
 # Random patterns of 6 x 6 pixels: nothing to recognise. In four tokens a cell, or in one.
 PATTERNS = TwoStepConfig("two_step", "patterns", "patterns", cell=6, pixel_mean=0.5, pixel_std=0.25)
 PATTERNS_16 = replace(DIGITS_VIT, task=PATTERNS).vary(
-    patch=3, depth=2, heads=4, learning_rate=1e-3, batch_size=64, steps=2000, test_samples=1000
+    patch=3, depth=2, heads=4, learning_rate=1e-3, batch_size=64, steps=2000
 )
 PATTERNS_4 = replace(DIGITS_VIT, task=PATTERNS).vary(
-    patch=6, learning_rate=5e-4, batch_size=64, steps=600, evaluate_every=25, test_samples=1000
+    patch=6, learning_rate=5e-4, batch_size=64, steps=600, evaluate_every=25
 )
 PAPER_VIT = Experiment(TwoStepConfig(indicator_source="mnist", target_source="fashion_mnist", cell=28))
 PAPER_RESNET = replace(PAPER_VIT, model=ResNetConfig())
