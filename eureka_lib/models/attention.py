@@ -94,6 +94,11 @@ class AttentionWeights(nn.Module):
         super().__init__()
         self.normaliser = NORMALISERS[check_choice("attention", attention, NORMALISERS)]
         self.register_buffer("scale", torch.tensor(float(scale)))
+        self.register_buffer("usual_scale", self.scale.clone(), persistent=False)
+
+    def set_factor(self, factor: float) -> None:
+        """Make the scale ``factor`` times the one that the model was built with."""
+        torch.mul(self.usual_scale, factor, out=self.scale)
 
     @property
     def is_row_wise(self) -> bool:

@@ -107,6 +107,11 @@ class ViT(nn.Module):
         """The attention of each block, first to last, for whoever schedules or watches it."""
         return [block.attention for block in self.blocks]
 
+    def set_scale_factor(self, factor: float) -> None:
+        """Multiply the usual scale of every attention by ``factor``, which replaces an earlier one."""
+        for layer in self.attention_layers():
+            layer.weights.set_factor(factor)
+
     def no_weight_decay(self) -> set[str]:
         """Names of the parameters that are never decayed, besides biases and norms."""
         return {"cls", "position"}
