@@ -122,7 +122,7 @@ class Experiment:
             )
         if self.fix.gradient_scaling != "none" and not isinstance(self.model, ViTConfig):
             raise ValueError(
-                f"gradient_scaling {self.fix.gradient_scaling!r} is for a ViT, not for {self.model.name}; allowed is 'none'"
+                f"gradient_scaling {self.fix.gradient_scaling!r} is for a ViT, not {self.model.name}; allowed is 'none'"
             )
 
     def vary(self, **changes) -> "Experiment":
