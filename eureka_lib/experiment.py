@@ -13,7 +13,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from eureka_lib.models.gpt2 import InContextGPT2
 from eureka_lib.models.resnet import ResNet9
+from eureka_lib.models.roberta import Roberta
 from eureka_lib.models.vit import ViT, ViTConfig
 from eureka_lib.runs import Run, RunStore, key_of
 from eureka_lib.tasks.frame import Task
@@ -25,6 +27,8 @@ from eureka_lib.tasks.further import (
     PositionTask,
     SameColourTask,
 )
+from eureka_lib.tasks.in_context import InContextTask
+from eureka_lib.tasks.language import MaskedLanguageTask
 from eureka_lib.tasks.two_step import IndicatorsOnlyTask, TargetsOnlyTask, TwoStepConfig, TwoStepTask
 from eureka_lib.trainer import OnEvaluation, train
 from eureka_lib.training.gradients import GRADIENT_SCALINGS
@@ -43,12 +47,17 @@ TASKS: dict[str, type[TwoStepTask]] = {
     "targets_only": TargetsOnlyTask,
     "indicators_only": IndicatorsOnlyTask,
 }
-SEQUENCE_TASKS: dict[str, type[Task]] = {}
+SEQUENCE_TASKS: dict[str, type[Task]] = {
+    "in_context": InContextTask,
+    "masked_language": MaskedLanguageTask,
+}
 ALL_TASKS = TASKS | SEQUENCE_TASKS
 # By name: the tasks that a model is for, and how it is built from its configuration and the task.
 MODELS: dict[str, tuple[Collection[str], Callable[[Any, Any], nn.Module]]] = {
     "vit": (TASKS, lambda config, task: ViT(config, task.image_size, task.n_classes)),
     "resnet9": (TASKS, lambda config, task: ResNet9(config, task.n_classes)),
+    "gpt2": (["in_context"], lambda config, task: InContextGPT2(config, task.config.dimensions, task.config.points)),
+    "roberta": (["masked_language"], lambda config, task: Roberta(config, task.config.vocabulary, task.config.tokens)),
 }
 
 

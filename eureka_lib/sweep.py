@@ -106,13 +106,15 @@ def _follow(futures: dict[Future, list[Experiment]], notes: Path, title: str) ->
             runs += sum(len(futures[f]) for f in done)
             moments += sum(_count_moments(f) for f in done)
             under_way = sum(_steps_noted(note_of[f]) * len(futures[f]) for f in pending)
-            progress.update(steps + under_way, f"{runs}/{n_runs} runs, {moments} Eureka-moments")
+            said = f", {moments} Eureka-moments" if moments else ""
+            progress.update(steps + under_way, f"{runs}/{n_runs} runs{said}")
 
 
 def _count_moments(future: Future) -> int:
+    """Of the runs that have an accuracy: what a leap of a loss is, only its task knows."""
     if future.exception():
         return 0
-    return sum(eureka_moment(*run.accuracy).happened for run in future.result())
+    return sum(eureka_moment(*run.accuracy).happened for run in future.result() if "test_accuracy" in run.history)
 
 
 def _steps_noted(note: Path) -> int:

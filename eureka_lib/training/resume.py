@@ -33,7 +33,8 @@ def save(path: Path, trainee: Trainee, facts: dict[str, Any], extra: Mapping[str
     notes = {"rows": json.dumps(trainee.rows), "facts": json.dumps(facts, sort_keys=True)}
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}")
-    on_disk = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    # Copies: safetensors takes no memory twice, and a tied parameter has two names.
+    on_disk = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
     safetensors.torch.save_file(on_disk, part, notes)
     os.replace(part, path)
 
