@@ -197,7 +197,8 @@ TUNED_IN_CONTEXT = {
 PAPER_TUNED_IN_CONTEXT = {method: {"learning_rate": 1e-4} for method in TUNED_IN_CONTEXT}
 
 # RoBERTa-base on WikiText-103 with the rates, decay and dropout of its authors' recipe for that text (fairseq's
-# examples/roberta); batches are 64 instead of their 2,048, for one GPU, and steps and warm-up fewer by four.
+# examples/roberta); batches are 64 instead of their 2,048, for one GPU, steps and warm-up fewer by four, and the rate
+# falls along a cosine instead of a line.
 PAPER_LANGUAGE = Experiment(
     LanguageConfig(),
     RobertaConfig(),

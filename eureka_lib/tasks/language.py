@@ -259,11 +259,13 @@ def load_tokens(corpus: str, documents: int, vocabulary: int) -> Tokenised:
     """The first ``documents`` (0: all) of each split of a corpus as tokens, ``vocabulary`` of them at most.
 
     Kept in the folder ``tokens`` of :func:`eureka_lib.paths.data_dir`, by the text's checksum and all else that decides
-    them. Raises what :func:`eureka_lib.tasks.corpora.load_text` raises, and ImportError without tokenizers.
+    them, this module's source included. Raises what :func:`eureka_lib.tasks.corpora.load_text` raises, and ImportError
+    without tokenizers.
     """
     check_whole("documents", documents)
     check_whole("vocabulary", vocabulary, SMALLEST_VOCABULARY)
-    facts = [corpora.checksum(corpus), documents, vocabulary, SPECIAL, metadata.version("tokenizers")]
+    source = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    facts = [corpora.checksum(corpus), documents, vocabulary, metadata.version("tokenizers"), source]
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     path = paths.data_dir() / "tokens" / f"{corpus}-{key}.safetensors"
     if path.exists():

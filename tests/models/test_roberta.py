@@ -103,10 +103,10 @@ def test_every_parameter_is_trained_and_dropout_is_the_only_chance(inputs):
 
 
 def test_an_attention_of_ones_own(inputs, monkeypatch):
-    monkeypatch.setitem(NORMALISERS, "even_for_a_test", lambda logits, scale: torch.softmax(0 * logits, dim=-1))
+    monkeypatch.setitem(NORMALISERS, "even_in_roberta", lambda logits, scale: torch.softmax(0 * logits, dim=-1))
     softmax = build()
     softmax.set_scale_factor(1e-6)  # so hot that all weights are equal
-    assert torch.allclose(build(attention="even_for_a_test")(inputs), softmax(inputs), atol=1e-4)
+    assert torch.allclose(build(attention="even_in_roberta")(inputs), softmax(inputs), atol=1e-4)
 
 
 def test_bad_settings_are_named():

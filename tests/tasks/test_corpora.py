@@ -7,10 +7,12 @@ import sys
 import time
 
 import pytest
+import torch
 
 from eureka_lib import paths
 from eureka_lib.tasks import corpora
 from eureka_lib.tasks.corpora import SPLITS, DataUnavailable, load_text
+from eureka_lib.tasks.language import LanguageConfig, MaskedLanguageTask, load_tokens
 
 MODULE = '''
 """What this module is for, in a sentence.
@@ -71,7 +73,7 @@ def uncached(tmp_path, monkeypatch):
 
 
 def forget():
-    for cached in (corpora._docstrings, corpora._wikitext, corpora.checksum):
+    for cached in (corpora._docstrings, corpora._wikitext, corpora.checksum, load_tokens):
         cached.cache_clear()
 
 
@@ -197,6 +199,17 @@ def test_wikitext_is_read_from_files_that_were_put_there(hugging_face):
     assert load_text("wikitext", "train") == ARTICLES  # the second copy is a duplicate
     assert load_text("wikitext", "validation") == ARTICLES[1:]
     assert corpora.checksum("wikitext") == corpora._hash_of([*ARTICLES, ARTICLES[1]])
+
+
+def test_wikitext_becomes_a_task(hugging_face):
+    for split in SPLITS:
+        write_parquet(paths.data_dir() / "wikitext", split, LINES)
+    task = MaskedLanguageTask(LanguageConfig(corpus="wikitext", vocabulary=300, tokens=8))
+    assert task.sizes["train"] == task.sizes["validation"] > 50
+    batch = task.sample(torch.Generator().manual_seed(0), 4)
+    written = "".join(f"{article}</s>" for article in ARTICLES)
+    assert all("".join(task.words(ids)) in written for ids in batch.ids[:, 1:-1])
+    assert list(task.checksums(task.config)) == ["wikitext", "wikitext as tokens"]
 
 
 def test_without_a_network_the_answer_comes_at_once_and_says_what_to_do(hugging_face):
