@@ -80,7 +80,9 @@ def test_figures_are_drawn_and_named(three, task):
     sums = table.groupby(["model", "method", "query"])["weight"].sum()
     assert sums.to_numpy() == pytest.approx(1, abs=1e-5)
     figure = examples.plot_maps(table)
-    assert [(axis.get_title() or axis.get_title("left")) for axis in figure.axes[:3]] == [name.replace(", ", "\n") for name in three]
+    assert [(axis.get_title() or axis.get_title("left")) for axis in figure.axes[:3]] == [
+        name.replace(", ", "\n") for name in three
+    ]
     sweep, axes = figures.panels(3)
     examples.plot_temperatures(axes, examples.temperature_table(three, [0.1, 1.0, 10.0], seed=0), 24.0)
     curves, (factor, loss) = figures.panels(2)

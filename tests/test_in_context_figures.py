@@ -122,7 +122,11 @@ def test_errors_before_and_after(groups, runs):
         assert np.allclose(ended["error"], task.errors(model, task.test_set(40)))
     baselines = in_context_figures.baseline_table(task, 40)
     figure = in_context_figures.plot_errors(table, baselines)
-    assert [(axis.get_title() or axis.get_title("left")) for axis in figure.axes] == ["softmax", "NormSoftmax", "Heat Treatment"]
+    assert [(axis.get_title() or axis.get_title("left")) for axis in figure.axes] == [
+        "softmax",
+        "NormSoftmax",
+        "Heat Treatment",
+    ]
     lines = len(in_context_figures.GREYS) + 4
     assert [len(axis.lines) for axis in figure.axes] == [lines + 2, lines, lines]
     figures.plt.close(figure)
@@ -149,7 +153,10 @@ def test_tables_and_pictures_of_leaps(runs):
     assert methods["leaps"].tolist() == ["1 of 2", "0 of 2"] and methods.loc["NormSoftmax", "time / softmax's"]
     figure = leap_figures.plot_losses(planted, PLATEAU, {"zero predictor": 1.0, "least squares": 0.3}, "test error")
     first, second = figure.axes
-    assert [(axis.get_title() or axis.get_title("left")) for axis in figure.axes] == ["softmax:\n1 of 2 leaps", "NormSoftmax:\n0 of 2 leaps"]
+    assert [(axis.get_title() or axis.get_title("left")) for axis in figure.axes] == [
+        "softmax:\n1 of 2 leaps",
+        "NormSoftmax:\n0 of 2 leaps",
+    ]
     assert sum(line.get_marker() == "*" for line in first.lines) == 1
     assert not any(line.get_marker() == "*" for line in second.lines)
     figure, (axis,) = figures.panels(1)

@@ -132,7 +132,11 @@ def test_attention_tables_and_pictures(task, firsts):
     expected = language_figures.attention_by_offset(model_of(firsts), task.test_set(50)[0][0], 3)[0, 1]
     assert np.allclose(one[list(range(-3, 4))], expected)
     figure = language_figures.plot_attention(table)
-    titles = [(axis.get_title() or axis.get_title("left")) for axis in figure.axes if (axis.get_title() or axis.get_title("left"))]
+    titles = [
+        (axis.get_title() or axis.get_title("left"))
+        for axis in figure.axes
+        if (axis.get_title() or axis.get_title("left"))
+    ]
     assert titles[:2] == [f"softmax, {BEFORE}: step 2", f"softmax, {NEVER}: step 4"] and len(titles) == 6
     figures.plt.close(figure)
 
