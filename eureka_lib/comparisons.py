@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from eureka_lib import figures
 from eureka_lib.analysis import compare
-from eureka_lib.analysis.eureka import log_rank, median_step, wilson_interval
+from eureka_lib.analysis.eureka import Moment, log_rank, median_step, wilson_interval
 from eureka_lib.experiment import Experiment
 from eureka_lib.runs import Run
 from eureka_lib.tasks.two_step import TwoStepTask
@@ -84,10 +84,15 @@ def plot_methods(groups: Groups, task: TwoStepTask) -> Figure:
     return figure
 
 
-def plot_times(axis: Axes, groups: Groups) -> None:
-    """EM step of each run by method: filled where it happened, hollow where censored; a bar at the restricted mean."""
+def plot_times(
+    axis: Axes, groups: Groups, moment_of: Callable[[Run], Moment] = figures.moment_of, event: str = "EM"
+) -> None:
+    """EM step of each run by method: filled where it happened, hollow where censored; a bar at the restricted mean.
+
+    Another ``moment_of`` than the library's goes with the name of its ``event``.
+    """
     for row, (name, runs) in enumerate(groups.items()):
-        moments, colour = [figures.moment_of(run) for run in runs], figures.colour_of(name)
+        moments, colour = [moment_of(run) for run in runs], figures.colour_of(name)
         for moment, shift in zip(moments, _spread([moment.step for moment in moments]), strict=True):
             face = colour if moment.happened else "none"
             axis.plot(moment.step, row + shift, "o", ms=4.5, mfc=face, mec=colour, mew=1)
@@ -95,7 +100,7 @@ def plot_times(axis: Axes, groups: Groups) -> None:
         axis.plot([mean, mean], [row - 0.38, row + 0.38], color="black", lw=1.6, zorder=5)
     names = [_name(name) for name in groups]
     axis.set(yticks=range(len(groups)), yticklabels=names, xlim=(0, None), ylim=(-0.5, len(groups) - 0.5))
-    axis.set_xlabel("training step of the EM (hollow: none in the budget)")
+    axis.set_xlabel(f"training step of the {event} (hollow: none in the budget)")
     axis.invert_yaxis()
 
 

@@ -4,17 +4,21 @@ An :class:`Experiment` says everything that decides a run's result. ``run(experi
 is one and trains otherwise, so the same call gives the same answer from a notebook, papermill or another process.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from eureka_lib.models.resnet import ResNet9, ResNetConfig
+from eureka_lib.models.gpt2 import InContextGPT2
+from eureka_lib.models.resnet import ResNet9
+from eureka_lib.models.roberta import Roberta
 from eureka_lib.models.vit import ViT, ViTConfig
 from eureka_lib.runs import Run, RunStore, key_of
+from eureka_lib.tasks.frame import Task
 from eureka_lib.tasks.further import (
     ColourOrItemTask,
     DigitGroupsTask,
@@ -23,6 +27,8 @@ from eureka_lib.tasks.further import (
     PositionTask,
     SameColourTask,
 )
+from eureka_lib.tasks.in_context import InContextTask
+from eureka_lib.tasks.language import MaskedLanguageTask
 from eureka_lib.tasks.two_step import IndicatorsOnlyTask, TargetsOnlyTask, TwoStepConfig, TwoStepTask
 from eureka_lib.trainer import OnEvaluation, train
 from eureka_lib.training.gradients import GRADIENT_SCALINGS
@@ -41,9 +47,17 @@ TASKS: dict[str, type[TwoStepTask]] = {
     "targets_only": TargetsOnlyTask,
     "indicators_only": IndicatorsOnlyTask,
 }
-MODELS = {
-    "vit": (ViTConfig, lambda config, task: ViT(config, task.image_size, task.n_classes)),
-    "resnet9": (ResNetConfig, lambda config, task: ResNet9(config, task.n_classes)),
+SEQUENCE_TASKS: dict[str, type[Task]] = {
+    "in_context": InContextTask,
+    "masked_language": MaskedLanguageTask,
+}
+ALL_TASKS = TASKS | SEQUENCE_TASKS
+# By name: the tasks that a model is for, and how it is built from its configuration and the task.
+MODELS: dict[str, tuple[Collection[str], Callable[[Any, Any], nn.Module]]] = {
+    "vit": (TASKS, lambda config, task: ViT(config, task.image_size, task.n_classes)),
+    "resnet9": (TASKS, lambda config, task: ResNet9(config, task.n_classes)),
+    "gpt2": (["in_context"], lambda config, task: InContextGPT2(config, task.config.dimensions, task.config.points)),
+    "roberta": (["masked_language"], lambda config, task: Roberta(config, task.config.vocabulary, task.config.tokens)),
 }
 
 
@@ -96,30 +110,35 @@ class FixConfig:
 class Experiment:
     """Everything that decides a run's result. ``vary`` gives a changed copy; nothing is changed in place."""
 
-    task: TwoStepConfig = field(default_factory=TwoStepConfig)
-    model: ViTConfig | ResNetConfig = field(default_factory=ViTConfig)
+    task: Any = field(default_factory=TwoStepConfig)  # the configuration of a task in ALL_TASKS
+    model: Any = field(default_factory=ViTConfig)  # the configuration of a model in MODELS that is for it
     training: TrainingConfig = field(default_factory=TrainingConfig)
     fix: FixConfig = field(default_factory=FixConfig)
     model_seed: int = 0  # initial weights, stochastic depth
     data_seed: int = 0  # training samples and their order
 
     def __post_init__(self):
-        kind = TASKS[check_choice("task", self.task.name, TASKS)].config_class
+        kind = ALL_TASKS[check_choice("task", self.task.name, ALL_TASKS)].config_class
         if type(self.task) is not kind:
             raise TypeError(f"task {self.task.name} takes a {kind.__name__}, got {self.task}")
         check_choice("model", self.model.name, MODELS)
+        check_choice(f"task for model {self.model.name}", self.task.name, MODELS[self.model.name][0])
         check_whole("model_seed", self.model_seed)
         check_whole("data_seed", self.data_seed)
-        if self.fix != FixConfig() and not isinstance(self.model, ViTConfig):
+        if self.fix != FixConfig() and not hasattr(self.model, "attention"):
             raise ValueError(
                 f"{self.fix} treats attention, of which {self.model.name} has none; allowed is FixConfig()"
+            )
+        if self.fix.gradient_scaling != "none" and not isinstance(self.model, ViTConfig):
+            raise ValueError(
+                f"gradient_scaling {self.fix.gradient_scaling!r} is for a ViT, not {self.model.name}; allowed is 'none'"
             )
 
     def vary(self, **changes) -> "Experiment":
         """A copy with the named fields changed, wherever they live: ``vary(attention="norm_softmax", steps=100)``.
 
-        ``seed`` sets model and data seed at once; ``task`` changes to the task of that name, with its own sources if it
-        has any. Raises ValueError for a name that no part has, with the nearest one that exists, and whatever the
+        ``seed`` sets model and data seed at once; ``task`` changes to the image task of that name, with its own sources
+        if it has any. Raises ValueError for a name that no part has, with the nearest one that exists, and whatever the
         changed part raises for a bad value.
         """
         if "seed" in changes:
@@ -127,6 +146,7 @@ class Experiment:
             changes = {"model_seed": seed, "data_seed": seed, **changes}
         parts = {name: getattr(self, name) for name in ("task", "model", "training", "fix")}
         if "task" in changes:
+            check_choice("task to change from", self.task.name, TASKS)
             name = check_choice("task", changes.pop("task"), TASKS)
             mine = {f.name for f in fields(TASKS[name].config_class)} & changes.keys()
             parts["task"] = _task_config(name, self.task, {field: changes.pop(field) for field in mine})
@@ -149,20 +169,20 @@ class Experiment:
         """The run's name in the store."""
         return key_of(self.config())
 
-    def sources(self) -> list[str]:
-        """Names of the image sources that the task draws from."""
-        return TASKS[self.task.name].sources(self.task)
+    def checksums(self) -> dict[str, str]:
+        """SHA-256 of each data source that the task draws from, by its name."""
+        return ALL_TASKS[self.task.name].checksums(self.task)
 
-    def build_task(self, device: torch.device | str = "cpu") -> TwoStepTask:
-        """The task, with its images on ``device``."""
-        return TASKS[self.task.name](self.task, device)
+    def build_task(self, device: torch.device | str = "cpu") -> Task:
+        """The task, with its data on ``device``."""
+        return ALL_TASKS[self.task.name](self.task, device)
 
-    def build_model(self, task: TwoStepTask) -> nn.Module:
+    def build_model(self, task: Task) -> nn.Module:
         """The model, initialised from ``model_seed`` (it seeds torch's global generator)."""
         torch.manual_seed(self.model_seed)
         return MODELS[self.model.name][1](self.model, task)
 
-    def model_at(self, run: Run, step: int, task: TwoStepTask) -> nn.Module:
+    def model_at(self, run: Run, step: int, task: Task) -> nn.Module:
         """The model of a stored ``run`` of this experiment as it was at ``step``, in evaluation mode, on the CPU."""
         with torch.random.fork_rng(devices=[]):
             model = self.build_model(task)

@@ -7,7 +7,7 @@ picture, so the same runs give the same files.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -226,7 +226,9 @@ def derived_line(axis: Axes, value: float, text: str, decimals: int = 2) -> None
     axis.annotate(label, (1.01, value), xycoords=place, va="center", fontsize=8, color=DERIVED)
 
 
-def plot_seeds(axis: Axes, runs: Sequence[Run], column: str) -> None:
+def plot_seeds(
+    axis: Axes, runs: Sequence[Run], column: str, moment_of: Callable[[Run], Moment] = moment_of
+) -> None:  # fmt: skip
     """One line per run of a history's ``column`` against the training step, with a star at each Eureka-moment."""
     seen = set()
     for run in runs:

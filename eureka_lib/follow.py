@@ -10,7 +10,7 @@ what has failed.
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -128,7 +128,9 @@ class Tally:
         self.notes = {task.note.path: task for task in tasks}
         self.beats: dict[Path, tuple[int, float]] = {}  # a note's time of change, and when that was noticed
         self.active, self.idle = time.monotonic(), False  # when something was last seen to go on; whether that was said
-        self.stored, self.moments = len(stored), sum(map(_has_moment, stored))
+        self.stored = len(stored)
+        self.moments: list[bool] = []  # whether there was one, of the runs that can be asked
+        self._count_moments(stored)
         self.steps = 0  # of the tasks that are over
         self.progress = Progress(title, sum(task.steps for task in tasks))
 
@@ -140,10 +142,12 @@ class Tally:
         under_way = self._under_way()
         self._notice_idleness(bool(over or under_way))
         steps = self.steps + sum(len(task.keys) * steps for task, steps in under_way)
+        running = sum(len(task.keys) for task, _ in under_way)
+        moments = f", {sum(self.moments)} EMs" if self.moments else ""
         self.progress.update(
             min(steps, self.progress.total - (self.steps < self.progress.total)),  # all is done when all is stored
-            f"{len(self.runs)}/{len(self.keys)} done, {sum(len(task.keys) for task, _ in under_way)} running, "
-            f"{self.stored} stored, {len(self.failures)} failed, {self.moments} EMs",
+            f"{len(self.runs)}/{len(self.keys)} done, {running} running, {self.stored} stored, "
+            f"{len(self.failures)} failed{moments}",
         )
 
     def give_up(self) -> None:
@@ -184,7 +188,7 @@ class Tally:
             try:
                 found = load_all(task)
                 self.runs |= found
-                self.moments += sum(map(_has_moment, found.values()))
+                self._count_moments(found.values())
             except StoreError as problem:
                 error = problem
         if error is not None:
@@ -192,6 +196,10 @@ class Tally:
         if isinstance(error, StoreError):  # whatever is trained from here on would be lost, too
             self.give_up()
         self.steps += task.steps
+
+    def _count_moments(self, runs: Iterable[Run]) -> None:
+        """Of the runs that have an accuracy: what a leap of a loss is, only its task knows."""
+        self.moments += [eureka_moment(*run.accuracy).happened for run in runs if "test_accuracy" in run.history]
 
     def _after_loss(self, task: Task, error: BaseException) -> BaseException | None:
         """Try a task again whose worker was lost; beyond the limit, the error that it counts as."""
@@ -227,7 +235,3 @@ def load_all(task: Task) -> dict[str, Run]:
 def error_of(future: Future) -> BaseException | None:
     """What a future that is done has raised; also its cancellation, instead of raising that."""
     return CancelledError("not begun") if future.cancelled() else future.exception()
-
-
-def _has_moment(run: Run) -> bool:
-    return "test_accuracy" in run.history and eureka_moment(*run.accuracy).happened

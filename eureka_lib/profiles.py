@@ -11,8 +11,12 @@ from dataclasses import dataclass, field, replace
 from eureka_lib import paths
 from eureka_lib.experiment import TASKS, Experiment, TrainingConfig
 from eureka_lib.methods import METHODS
+from eureka_lib.models.gpt2 import InContextGPT2Config
 from eureka_lib.models.resnet import ResNetConfig
+from eureka_lib.models.roberta import RobertaConfig
 from eureka_lib.models.vit import ViTConfig
+from eureka_lib.tasks.in_context import InContextConfig
+from eureka_lib.tasks.language import LanguageConfig
 from eureka_lib.tasks.two_step import TwoStepConfig
 from eureka_lib.validation import check_choice, check_whole
 
@@ -72,7 +76,8 @@ class Profile:
 
     ``regimes`` are those in which methods are compared, the one closest to the paper first, the cheapest last.
     ``gallery`` gives all tasks to the same two networks. ``anatomy`` is what the notebooks on gradients and on probes
-    take apart: ``anatomy_seeds`` runs that keep their weights every ``weights_every`` steps.
+    take apart: ``anatomy_seeds`` runs that keep their weights every ``weights_every`` steps. ``in_context`` is the
+    regime of in-context learning, ``language`` that of masked language modelling.
     """
 
     name: str
@@ -85,6 +90,8 @@ class Profile:
     anatomy: Experiment
     anatomy_seeds: int
     weights_every: int
+    in_context: Regime
+    language: Regime
 
     @property
     def cheap(self) -> Regime:
@@ -105,7 +112,7 @@ DIGITS_VIT = Experiment(
         warmup_steps=40,
         precision="float32",
         evaluate_every=50,
-        test_samples=2000,
+        test_samples=1000,
     ),
 )
 DIGITS_ANATOMY = DIGITS_VIT.vary(steps=1200, learning_rate=5e-4)
@@ -115,10 +122,10 @@ DIGITS_RESNET = replace(DIGITS_VIT, model=ResNetConfig(base_width=16, stem="smal
 # Random patterns of 6 x 6 pixels: nothing to recognise. In four tokens a cell, or in one.
 PATTERNS = TwoStepConfig("two_step", "patterns", "patterns", cell=6, pixel_mean=0.5, pixel_std=0.25)
 PATTERNS_16 = replace(DIGITS_VIT, task=PATTERNS).vary(
-    patch=3, depth=2, heads=4, learning_rate=1e-3, batch_size=64, steps=2000, test_samples=1000
+    patch=3, depth=2, heads=4, learning_rate=1e-3, batch_size=64, steps=2000
 )
 PATTERNS_4 = replace(DIGITS_VIT, task=PATTERNS).vary(
-    patch=6, learning_rate=5e-4, batch_size=64, steps=600, evaluate_every=25, test_samples=1000
+    patch=6, learning_rate=5e-4, batch_size=64, steps=600, evaluate_every=25
 )
 PAPER_VIT = Experiment(TwoStepConfig(indicator_source="mnist", target_source="fashion_mnist", cell=28))
 PAPER_RESNET = replace(PAPER_VIT, model=ResNetConfig())
@@ -149,6 +156,77 @@ TUNED_PAPER = {
     "norm_softmax_var": {"learning_rate": 1e-5},
     "heat_treatment": {"learning_rate": 1e-4},
 }
+
+# Linear functions in context: Garg et al.'s standard setting without its curriculum, and a smaller one. Adam is AdamW
+# without weight decay.
+PAPER_IN_CONTEXT = Experiment(
+    InContextConfig(),
+    InContextGPT2Config(),
+    TrainingConfig(
+        steps=500_000,
+        batch_size=64,
+        learning_rate=1e-4,
+        learning_rate_schedule="constant",
+        warmup_steps=0,
+        weight_decay=0.0,
+        label_smoothing=0.0,
+        precision="float32",
+        evaluate_every=2000,
+        test_samples=1000,
+    ),
+)
+LAPTOP_IN_CONTEXT = PAPER_IN_CONTEXT.vary(
+    dimensions=4,
+    points=9,
+    depth=3,
+    width=32,
+    heads=4,
+    position_std=1.0,
+    learning_rate=2e-3,
+    warmup_steps=20,
+    steps=1800,
+    evaluate_every=50,
+    test_samples=500,
+)
+# What python -m eureka_lib.search in_context found. At the paper's scale nothing was tuned: the rate is Garg et al.'s.
+TUNED_IN_CONTEXT = {
+    "softmax": {"learning_rate": 0.002},
+    "norm_softmax": {"learning_rate": 0.002},
+    "heat_treatment": {"learning_rate": 0.002},
+}
+PAPER_TUNED_IN_CONTEXT = {method: {"learning_rate": 1e-4} for method in TUNED_IN_CONTEXT}
+
+# RoBERTa-base on WikiText-103 with the rates, decay and dropout of its authors' recipe for that text (fairseq's
+# examples/roberta); batches are 64 instead of their 2,048, for one GPU, steps and warm-up fewer by four, and the rate
+# falls along a cosine instead of a line.
+PAPER_LANGUAGE = Experiment(
+    LanguageConfig(),
+    RobertaConfig(),
+    TrainingConfig(
+        steps=31_250,
+        batch_size=64,
+        learning_rate=5e-4,
+        warmup_steps=2500,
+        weight_decay=0.01,
+        label_smoothing=0.0,
+        evaluate_every=250,
+        test_samples=500,
+    ),
+)
+LAPTOP_LANGUAGE = PAPER_LANGUAGE.vary(
+    corpus="docstrings", vocabulary=512, tokens=24, depth=2, width=64, heads=4, mlp_ratio=2.0, dropout=0.0,
+    weight_std=0.07,  # as RoBERTa-base's 0.02 at its width: 0.02 * sqrt(768 / 64)
+    steps=1400, batch_size=96, learning_rate=2e-3, learning_rate_schedule="constant", warmup_steps=50,
+    precision="float32", evaluate_every=25, test_samples=500,
+)  # fmt: skip
+# What python -m eureka_lib.search language found. At the paper's scale nothing was tuned: all have the recipe's rate.
+TUNED_LANGUAGE = {
+    "softmax": {"learning_rate": 0.002},
+    "norm_softmax": {"learning_rate": 0.002},
+    "heat_treatment": {"learning_rate": 0.002},
+}
+PAPER_TUNED_LANGUAGE = {method: {"learning_rate": 5e-4} for method in TUNED_LANGUAGE}
+
 LAPTOP_REGIMES = (
     Regime("patterns, 16 tokens", PATTERNS_16, TUNED_16, seeds=20),
     Regime("digits, 4 tokens", DIGITS_VIT.vary(steps=800, evaluate_every=25), TUNED_DIGITS, seeds=20),
@@ -187,6 +265,8 @@ PROFILES = {
         anatomy=_smoke(DIGITS_ANATOMY),
         anatomy_seeds=2,
         weights_every=10,
+        in_context=Regime("in context", _smoke(LAPTOP_IN_CONTEXT), TUNED_IN_CONTEXT, seeds=2),
+        language=Regime("language", _smoke(LAPTOP_LANGUAGE).vary(documents=40), TUNED_LANGUAGE, seeds=2),
     ),
     "laptop": Profile(
         name="laptop",
@@ -199,6 +279,8 @@ PROFILES = {
         anatomy=DIGITS_ANATOMY,
         anatomy_seeds=6,
         weights_every=50,
+        in_context=Regime("in context", LAPTOP_IN_CONTEXT, TUNED_IN_CONTEXT, seeds=10),
+        language=Regime("language", LAPTOP_LANGUAGE, TUNED_LANGUAGE, seeds=6),
     ),
     "paper": Profile(
         name="paper",
@@ -211,6 +293,8 @@ PROFILES = {
         anatomy=PAPER_VIT,
         anatomy_seeds=3,
         weights_every=1170,  # ten epochs
+        in_context=Regime("in context", PAPER_IN_CONTEXT, PAPER_TUNED_IN_CONTEXT, seeds=5),
+        language=Regime("language", PAPER_LANGUAGE, PAPER_TUNED_LANGUAGE, seeds=3),
     ),
 }
 

@@ -58,7 +58,7 @@ def plateau_then_jump(runs: Sequence[Run], profile: str, figure: str) -> Claim:
         verdict, len(runs),
         f"{len(long)} of {len(runs)} seeds on the plateau for at least {PLATEAU_SHARE:.0%} of the budget, "
         f"{len(jumped)} of these then jump; {sum(m.happened for m in moments)} of {len(runs)} EMs in all, "
-        f"{_step_text(median_step(moments))}",
+        f"{step_text(median_step(moments))}",
         len(long) / len(runs), interval,
         "Wilson interval of the share of seeds with a plateau, and at least one plateau followed by a jump",
         MAJORITY, profile, "abstract, figure of the training curves", figure,
@@ -77,7 +77,7 @@ def no_plateau_without_attention(resnets: Sequence[Run], vits: Sequence[Run], pr
         "C2", "A convolutional network (ResNet) has no such plateau on the same task.",
         verdict_of(interval, MAJORITY), len(resnets),
         f"{quick} of {len(moments)} ResNet9 seeds have their EM within {limit:.0f} steps; ResNet9: "
-        f"{_step_text(median_step(moments))}, ViT: {_step_text(median_step(others))}; "
+        f"{step_text(median_step(moments))}, ViT: {step_text(median_step(others))}; "
         f"log-rank p = {log_rank(moments, others):.2g}",
         quick / len(moments), interval,
         f"Wilson interval of the share of ResNet9 seeds with an EM within {AT_ONCE_SHARE:.0%} of the ViT's budget",
@@ -95,7 +95,7 @@ def single_step_at_once(runs: Sequence[Run], which: str, budget: int, profile: s
     return Claim(
         "C3", f"Each step alone is learned at once: the {which}.", verdict_of(interval, MAJORITY), len(runs),
         f"{quick} of {len(moments)} seeds have their EM within {limit:.0f} steps of {budget}; "
-        f"{_step_text(median_step(moments))}",
+        f"{step_text(median_step(moments))}",
         quick / len(moments), interval,
         f"Wilson interval of the share of seeds with an EM within {AT_ONCE_SHARE:.0%} of the budget",
         MAJORITY, profile, "abstract", figure,
@@ -134,7 +134,7 @@ def alleviates(runs: Sequence[Run], baseline: Sequence[Run], name: str, profile:
     """
     estimates = _under_both_thresholds(compare.time_ratio, runs, baseline)
     p = log_rank(_moments(runs), _moments(baseline))
-    return _compared(
+    return compared(
         "C5", f"{name} alleviates the plateau.", estimates, len(runs) + len(baseline),
         f"mean time to the EM (restricted to the budget), over softmax's: {estimates[0]}; with the EM at an accuracy "
         f"of {STRICT_THRESHOLD}: {estimates[1]}; log-rank p = {p:.2g}",
@@ -150,7 +150,7 @@ def likelier(runs: Sequence[Run], baseline: Sequence[Run], name: str, profile: s
     """
     estimates = _under_both_thresholds(compare.odds_ratio, runs, baseline)
     k, k0 = (sum(moment.happened for moment in _moments(group)) for group in (runs, baseline))
-    return _compared(
+    return compared(
         "C6", f"{name} makes learning the intermediate task likelier.", estimates, len(runs) + len(baseline),
         f"EMs in the budget: {k} of {len(runs)} against softmax's {k0} of {len(baseline)}; odds ratio {estimates[0]}",
         "exact interval of the odds ratio, above 1 under both EM thresholds", 1.0, profile, figure,
@@ -160,7 +160,7 @@ def likelier(runs: Sequence[Run], baseline: Sequence[Run], name: str, profile: s
 def more_accurate(runs: Sequence[Run], baseline: Sequence[Run], name: str, profile: str, figure: str) -> Claim:
     """C6's rule, accuracy: a fix's mean final test accuracy is higher; bootstrap interval of the difference above 0."""
     estimate = compare.mean_difference(_final(runs), _final(baseline))
-    return _compared(
+    return compared(
         "C6", f"{name} gives a higher final accuracy.", [estimate], len(runs) + len(baseline),
         f"mean final test accuracy {np.mean(_final(runs)):.3f} against softmax's {np.mean(_final(baseline)):.3f}; "
         f"difference {estimate}",
@@ -177,7 +177,7 @@ def fewer_steps(runs: Sequence[Run], baseline: Sequence[Run], name: str, profile
     level = CLOSE_TO_BASELINE * float(np.mean(_final(baseline)))
     times, others = ([compare.first_step_at(*run.accuracy, level) for run in group] for group in (runs, baseline))
     estimate = compare.time_ratio(times, others)
-    return _compared(
+    return compared(
         "C6", f"{name} needs fewer training steps (v1: 95 % of the baseline in 20 % of the steps).", [estimate],
         len(runs) + len(baseline),
         f"mean steps to a test accuracy of {level:.3f} (95 % of softmax's mean final one), over softmax's: {estimate}",
@@ -241,16 +241,16 @@ def _under_both_thresholds(
     return [estimate(_moments(runs, level), _moments(baseline, level)) for level in (THRESHOLD, STRICT_THRESHOLD)]
 
 
-def _compared(
+def compared(
     claim: str, statement: str, estimates: Sequence[Estimate], n: int, effect: str, test: str, threshold: float,
-    profile: str, figure: str, smaller: bool = False,
+    profile: str, figure: str, smaller: bool = False, source: str = "abstract",
 ) -> Claim:  # fmt: skip
     """A comparison's row: the verdict of all ``estimates`` if they agree, else undecided; the first one is reported."""
     verdicts = {verdict_of(estimate.interval, threshold) for estimate in estimates}
     verdict = verdicts.pop() if len(verdicts) == 1 else UNDECIDED
     return Claim(
         claim, statement, opposite(verdict) if smaller else verdict, n, effect, estimates[0].value,
-        estimates[0].interval, test, threshold, profile, "abstract", figure,
+        estimates[0].interval, test, threshold, profile, source, figure,
     )  # fmt: skip
 
 
@@ -275,8 +275,9 @@ def _jumps_abruptly(run: Run) -> bool:
     return duration is not None and duration < plateau
 
 
-def _step_text(median: float | None) -> str:
-    return "median EM step not reached" if median is None else f"median EM step {median:.0f}"
+def step_text(median: float | None, event: str = "EM") -> str:
+    """A median step in words; None: fewer than half of the runs had the event."""
+    return f"median {event} step " + ("not reached" if median is None else f"{median:.0f}")
 
 
 # C4, from the gradients of kept weights. `sizes` has a row per run and kept step: "run" (its key), "step", the mean

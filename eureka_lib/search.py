@@ -4,7 +4,9 @@
 the derived 0.55, each step alone learned at once, a ResNet without plateau, W_Q and W_K starved of gradient on the
 plateau, and earlier Eureka-moments with the fixes. ``python -m eureka_lib.search tuning`` then tries the same four
 learning rates for every method in the chosen regimes (all else, such as where Heat Treatment starts, is the paper's),
-and ``python -m eureka_lib.search tasks`` four for each network that all tasks are given to. All use seeds from 1000 on,
+and ``python -m eureka_lib.search tasks`` four for each network that all tasks are given to;
+``python -m eureka_lib.search in_context`` does for in-context learning what ``tuning`` does, and ``in_context_regimes``
+tries sizes for it; ``language`` and ``language_regimes`` do so for language modelling. All use seeds from 1000 on,
 which no notebook reports, and leave their raw results, a row per run, in ``figures/search``.
 """
 
@@ -14,9 +16,10 @@ from dataclasses import replace
 
 import pandas as pd
 
-from eureka_lib import figures, paths, profiles
+from eureka_lib import figures, in_context_figures, language_figures, leap_figures, paths, profiles
 from eureka_lib.analysis.eureka import plateau_fraction
 from eureka_lib.experiment import TASKS, Experiment
+from eureka_lib.leaps import Plateau
 from eureka_lib.methods import METHODS
 from eureka_lib.models.resnet import ResNetConfig
 from eureka_lib.runs import Run
@@ -29,6 +32,12 @@ TUNING_SEEDS = (1000, 1001, 1002)
 LEARNING_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 GALLERY_RATES = {"softmax": LEARNING_RATES, "resnet9": (1e-3, 2e-3, 4e-3, 8e-3)}
 CHOSEN = ("digits, 4 tokens", "patterns, 16 tokens", "patterns, 4 tokens, batch 64")  # for notebook 05
+RULES = {  # what best_settings is asked for
+    "tuning": {"of": ["regime", "method"]},
+    "tasks": {"of": ["network"]},
+    "in_context": {"of": ["method"], "by": ["leap or censored at step", "final score"]},
+    "language": {"of": ["method"], "by": ["leap or censored at step", "final score"]},
+}
 FEATURED = ("softmax", "norm_softmax", "heat_treatment")  # the methods that a candidate regime is scored with
 
 
@@ -99,14 +108,19 @@ def search_settings() -> pd.DataFrame:
     return _table(found, ("regime", "method", "learning_rate"))
 
 
-def best_settings(table: pd.DataFrame, of: Sequence[str] = ("regime", "method")) -> pd.DataFrame:
+def best_settings(
+    table: pd.DataFrame,
+    of: Sequence[str] = ("regime", "method"),
+    by: Sequence[str] = ("EM or censored at step", "final accuracy"),
+) -> pd.DataFrame:
     """The rule of the tuning: per regime and method the learning rate with the least mean restricted EM time.
 
-    Ties go to the higher mean final accuracy. The rule for the tasks is the same ``of`` each network, over all tasks.
+    Ties go to the higher mean final accuracy. The rule for the tasks is the same ``of`` each network, over all tasks,
+    and that for leaps the same ``by`` their time and the final score.
     """
-    of = list(of)
-    means = table.groupby([*of, "learning_rate"], sort=False)[["EM or censored at step", "final accuracy"]].mean()
-    ranked = means.reset_index().sort_values(["EM or censored at step", "final accuracy"], ascending=[True, False])
+    of, by = list(of), list(by)
+    means = table.groupby([*of, "learning_rate"], sort=False)[by].mean()
+    ranked = means.reset_index().sort_values(by, ascending=[True, False])
     return ranked.drop_duplicates(of).sort_values(of).reset_index(drop=True)
 
 
@@ -123,6 +137,83 @@ def search_tasks() -> pd.DataFrame:
     }
     found = sweep_groups(groups, title="tasks")
     return _table(found, ("network", "task", "learning_rate"))
+
+
+def search_in_context() -> pd.DataFrame:
+    """Train every method of the laptop's in-context regime at each learning rate on the tuning seeds; a row per run."""
+    regime = profiles.get("laptop").in_context
+    found = sweep_groups(_leap_settings(regime), title="in-context tuning")
+    return _leaps(found, ("method", "learning_rate"), in_context_figures.PLATEAU)
+
+
+def in_context_candidates() -> dict[str, Experiment]:
+    """Candidate regimes of in-context learning: the laptop's, which was chosen, with one thing changed at a time."""
+    base = profiles.get("laptop").in_context.base
+    return {
+        "chosen": base,
+        "positions 0.02": base.vary(position_std=0.02),
+        "positions 0.3": base.vary(position_std=0.3),
+        "d = 3, 7 points": base.vary(dimensions=3, points=7),
+        "d = 5, 11 points": base.vary(dimensions=5, points=11),
+        "depth 2": base.vary(depth=2),
+        "width 64": base.vary(width=64),
+        "batch 32": base.vary(batch_size=32),
+    }
+
+
+def search_in_context_regimes() -> pd.DataFrame:
+    """Train the candidates with softmax at one learning rate, looking for a plateau with a leap; a row per run."""
+    groups = {(name,): [e.vary(seed=seed) for seed in SEARCH_SEEDS] for name, e in in_context_candidates().items()}
+    return _leaps(sweep_groups(groups, title="in-context regimes"), ("regime",), in_context_figures.PLATEAU)
+
+
+def search_language() -> pd.DataFrame:
+    """Train every method of the laptop's language regime at each learning rate on the tuning seeds; a row per run."""
+    regime = profiles.get("laptop").language
+    plateau = language_figures.plateau_of(regime.base.build_task())
+    return _leaps(sweep_groups(_leap_settings(regime), title="language tuning"), ("method", "learning_rate"), plateau)
+
+
+def language_candidates() -> dict[str, Experiment]:
+    """Candidate regimes of language modelling: the laptop's, which was chosen, with one thing changed at a time."""
+    base = profiles.get("laptop").language.base
+    return {
+        "chosen": base,
+        "vocabulary 300": base.vary(vocabulary=300),
+        "vocabulary 1,024": base.vary(vocabulary=1024),
+        "16 tokens, batch 144": base.vary(tokens=16, batch_size=144),
+        "36 tokens, batch 64": base.vary(tokens=36, batch_size=64),
+        "weights 0.02": base.vary(weight_std=0.02),
+        "2 heads": base.vary(heads=2),
+        "depth 3": base.vary(depth=3),
+    }
+
+
+def search_language_regimes() -> pd.DataFrame:
+    """Train the candidates with softmax at one learning rate, looking for a plateau with a leap; a row per run."""
+    candidates = language_candidates()
+    groups = {(name,): [e.vary(seed=seed) for seed in SEARCH_SEEDS] for name, e in candidates.items()}
+    found = sweep_groups(groups, title="language regimes")
+    tables = [_leaps({(name,): found[name,]}, ("regime",), language_figures.plateau_of(e.build_task()))
+              for name, e in candidates.items()]  # fmt: skip
+    return pd.concat(tables, ignore_index=True)
+
+
+def _leap_settings(regime: profiles.Regime) -> dict[tuple, list[Experiment]]:
+    """Every method of a regime at each learning rate, on the tuning seeds."""
+    return {
+        (method, rate): [regime.base.vary(seed=seed, **METHODS[method], learning_rate=rate) for seed in TUNING_SEEDS]
+        for method in regime.tuned
+        for rate in LEARNING_RATES
+    }
+
+
+def _leaps(found: Mapping[tuple, Sequence[Run]], names: Sequence[str], plateau: Plateau) -> pd.DataFrame:
+    """A row per run: its group's key under ``names``, and its leap off the ``plateau``."""
+    return pd.DataFrame([
+        dict(zip(names, key, strict=True)) | leap_figures.marks(run, plateau)
+        for key, runs in found.items() for run in runs
+    ])  # fmt: skip
 
 
 def _table(found: Mapping[tuple, Sequence[Run]], names: Sequence[str]) -> pd.DataFrame:
@@ -155,15 +246,17 @@ def _marks(run: Run) -> dict:
 def main() -> None:
     """Run one of the searches and write its table."""
     parser = argparse.ArgumentParser(prog="python -m eureka_lib.search", description=__doc__.split("\n")[0])
-    searches = {"regimes": search_regimes, "tuning": search_settings, "tasks": search_tasks}
+    searches = {"regimes": search_regimes, "tuning": search_settings, "tasks": search_tasks,
+                "in_context": search_in_context, "in_context_regimes": search_in_context_regimes,
+                "language": search_language, "language_regimes": search_language_regimes}  # fmt: skip
     parser.add_argument("what", help=", ".join(searches))
     what = check_choice("search", parser.parse_args().what, searches)
     table = searches[what]()
     SEARCH_FOLDER.mkdir(parents=True, exist_ok=True)
     table.round(4).to_csv(SEARCH_FOLDER / f"{what}.csv", index=False, lineterminator="\n")
     print(f"{len(table)} runs in {SEARCH_FOLDER / what}.csv")
-    if what != "regimes":
-        print(best_settings(table, ["regime", "method"] if what == "tuning" else ["network"]).to_string())
+    if what in RULES:
+        print(best_settings(table, **RULES[what]).to_string())
 
 
 if __name__ == "__main__":

@@ -21,11 +21,10 @@ from torch import Tensor, nn
 from eureka_lib import provenance
 from eureka_lib.analysis.record import normalised_entropy, record
 from eureka_lib.models.vit import ViT
-from eureka_lib.tasks import images
-from eureka_lib.tasks.two_step import Batch, TwoStepTask
+from eureka_lib.tasks.frame import Loss, Pair, Task
 from eureka_lib.training import resume
 from eureka_lib.training.gradients import GRADIENT_SCALINGS
-from eureka_lib.training.loop import Loss, Outcome, Trainee, one_by_one, train_together
+from eureka_lib.training.loop import Outcome, Trainee, one_by_one, train_together
 from eureka_lib.training.optimizer import adamw
 from eureka_lib.training.precision import with_precision
 from eureka_lib.training.schedules import LEARNING_RATE_SCHEDULES, heat
@@ -34,8 +33,7 @@ from eureka_lib.training.stack import Stack
 if TYPE_CHECKING:
     from eureka_lib.experiment import Experiment, TrainingConfig
 
-EVALUATION_SEED = 20240721  # draws the test samples, the same ones for every run
-EVALUATION_CHUNK = 500  # test images that go through the network at once: more leave a CPU's cache
+MEASURED_SAMPLES = 200  # of the first test batch, in which the attention is measured at every evaluation
 SAVE_SECONDS = 60  # between two saved states of a training
 ALONE = threading.RLock()  # torch's random generator is one for all threads of a process: they train in turn
 OnEvaluation = Callable[[pd.DataFrame], None]
@@ -70,11 +68,11 @@ def train(
     A training alone is saved in the file ``unfinished`` every ``SAVE_SECONDS``, and continued from there.
     """
     first, where, started = experiments[0], device(), time.monotonic()
-    settings, loss = first.training, nn.CrossEntropyLoss(label_smoothing=first.training.label_smoothing)
+    settings = first.training
     with quiet_surroundings(where):
         task = first.build_task(where)
-        test_batches = _test_batches(task, settings.test_samples, where)
-        trainings = [Training(e, task, test_batches, loss, on_evaluation, weights_every) for e in experiments]
+        test_set, loss = task.test_set(settings.test_samples), task.loss(settings.label_smoothing)
+        trainings = [Training(e, task, test_set, loss, on_evaluation, weights_every) for e in experiments]
         forward = one_by_one
         if len(trainings) > 1:
             forward = Stack(trainings[0].trainee.model)
@@ -91,7 +89,7 @@ def train(
         "machine": provenance.machine(),
         "versions": provenance.versions(),
         "git_commit": provenance.git_commit(),
-        "data_sha256": {source: images.checksum(source) for source in first.sources()},
+        "data_sha256": first.checksums(),
     }
     return [
         (outcome.history, {"status": outcome.status, **meta}, training.weights)
@@ -105,13 +103,13 @@ class Training:
     def __init__(
         self,
         experiment: "Experiment",
-        task: TwoStepTask,
-        test_batches: list[Batch],
+        task: Task,
+        test_set: list[Pair],
         loss: Loss,
         on_evaluation: OnEvaluation,
         weights_every: int,
     ):
-        settings, self.where = experiment.training, test_batches[0].images.device
+        settings, self.where = experiment.training, test_set[0][0].device
         self.weights_every = weights_every
         self.experiment, self.task = experiment, task
         self.weights: dict[int, dict[str, Tensor]] = {}
@@ -123,7 +121,7 @@ class Training:
             optimizer=adamw(self.model, settings.learning_rate, settings.weight_decay),
             learning_rate=learning_rate_of(settings),
             evaluate=lambda model: (
-                _evaluate(model, test_batches, loss) | self.attention.measure(test_batches[0].images[:200])
+                task.evaluate(model, test_set, loss) | self.attention.measure(test_set[0][0][:MEASURED_SAMPLES])
             ),
             before_step=self.before_step,
             before_update=self.attention.before_update,
@@ -133,8 +131,7 @@ class Training:
     def batches(self, seen: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The training batches after the first ``seen``."""
         data = torch.Generator(self.where).manual_seed(self.experiment.data_seed)
-        stream = self.task.stream(data, self.experiment.training.batch_size)
-        return ((batch.images, batch.labels) for batch in islice(stream, seen, None))
+        return islice(self.task.pairs(data, self.experiment.training.batch_size), seen, None)
 
     def before_step(self, step: int) -> None:
         """Set the attention's scale, and keep the weights if it is time."""
@@ -175,21 +172,20 @@ class Training:
 class Attention:
     """The attention of a model in training: applies the experiment's fix to it, and measures it at evaluations.
 
-    Without attention (ResNet9) there is nothing to do or to measure.
+    Whatever has attention takes its scale by ``set_scale_factor``; a ViT's is measured, too. Without attention
+    (ResNet9) there is nothing to do.
     """
 
     def __init__(self, model: nn.Module, experiment: "Experiment"):
         self.model, self.fix, self.settings = model, experiment.fix, experiment.training
         self.layers = model.attention_layers() if isinstance(model, ViT) else []
-        self.base_scales = [layer.weights.scale.clone() for layer in self.layers]
+        self.set_factor = getattr(model, "set_scale_factor", lambda factor: None)
         self.gradient_sizes: dict[str, Tensor] = {}  # the latest, before they were rescaled
         self.set_scale(0)
 
     def set_scale(self, step: int) -> None:
         """Before a step: the scale that the schedule asks for (Heat Treatment)."""
-        factor = heat(step, self.settings.steps, self.fix.scale_start, self.fix.scale_schedule)
-        for layer, base in zip(self.layers, self.base_scales, strict=True):
-            torch.mul(base, factor, out=layer.weights.scale)
+        self.set_factor(heat(step, self.settings.steps, self.fix.scale_start, self.fix.scale_schedule))
 
     def before_update(self, step: int) -> None:
         """Between backward and update: note the gradients' sizes before an evaluation, and scale them if asked to."""
@@ -221,20 +217,3 @@ def learning_rate_of(settings: "TrainingConfig") -> Callable[[int], float]:
         peak=settings.learning_rate,
         edge=settings.edge_learning_rate,
     )
-
-
-def _test_batches(task: TwoStepTask, n: int, where: torch.device) -> list[Batch]:
-    generator = torch.Generator(where).manual_seed(EVALUATION_SEED)
-    sizes = [1000] * (n // 1000) + [n % 1000] * (n % 1000 > 0)
-    return [task.sample(generator, size, "test") for size in sizes]
-
-
-def _evaluate(model: nn.Module, batches: list[Batch], loss: Loss) -> dict[str, float]:
-    """Loss (label-smoothed, as in training) and accuracy over all test samples."""
-    n = sum(len(batch.labels) for batch in batches)
-    outputs = [
-        (torch.cat([model(part) for part in batch.images.split(EVALUATION_CHUNK)]), batch.labels) for batch in batches
-    ]
-    total_loss = sum(loss(logits, labels) * len(labels) for logits, labels in outputs)
-    correct = sum((logits.argmax(dim=1) == labels).sum() for logits, labels in outputs)
-    return {"test_loss": float(total_loss) / n, "test_accuracy": float(correct) / n}

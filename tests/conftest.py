@@ -14,6 +14,7 @@ os.environ.update(
     EUREKA_HEADLESS="1",
     EUREKA_STORE=f"{_products}/runs",
     EUREKA_FIGURES=f"{_products}/figures",
+    EUREKA_DATA=f"{_products}/data",
     MPLBACKEND="agg",
 )
 

@@ -12,6 +12,7 @@ from eureka_lib.benchmark.attention import attention_cases, forward_backward
 from eureka_lib.benchmark.measure import SMOKE, Row, Setting, measure_pairs, peak_memory, threads
 from eureka_lib.benchmark.plot import plot_rows, row_table
 from eureka_lib.benchmark.straightforward import Samples, Straightforward
+from eureka_lib.models.attention import is_watched
 from eureka_lib.tasks.images import load_images
 from eureka_lib.tasks.two_step import Grid
 
@@ -159,8 +160,8 @@ def test_straightforward_training_starts_from_our_weights_and_never_fuses():
     plain, ours = Straightforward(paper, "cpu"), training.Library([paper], "cpu")
     state = ours.trainees[0].model.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in plain.model.state_dict().items())
-    assert all(layer.weights.is_watched() for layer in plain.model.attention_layers())
-    assert not any(layer.weights.is_watched() for layer in ours.trainees[0].model.attention_layers())
+    assert all(is_watched(layer.weights) for layer in plain.model.attention_layers())
+    assert not any(is_watched(layer.weights) for layer in ours.trainees[0].model.attention_layers())
 
 
 def test_straightforward_sweep_evaluates_as_often_as_ours(tiny):

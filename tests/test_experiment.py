@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from eureka_lib import profiles
-from eureka_lib.experiment import Experiment, run
+from eureka_lib.experiment import TASKS, Experiment, run
 from eureka_lib.models.resnet import ResNet9
 from eureka_lib.models.vit import ViT
 from eureka_lib.trainer import learning_rate_of
@@ -115,7 +115,7 @@ def test_seeds_matter_separately(tiny, store):
 def test_paper_profile_is_the_papers_and_trains_on_a_cpu(store):
     """Its exact model and optimiser settings; two steps, on the embedded digits at the paper's image size."""
     paper = profiles.get("paper").vit
-    assert paper.sources() == ["fashion_mnist", "mnist"]
+    assert TASKS[paper.task.name].sources(paper.task) == ["fashion_mnist", "mnist"]
     settings = paper.training
     assert (settings.steps, settings.batch_size, settings.warmup_steps) == (300 * 117, 512, 5 * 117)
     assert (settings.learning_rate, settings.weight_decay, settings.label_smoothing) == (5e-4, 0.05, 0.1)

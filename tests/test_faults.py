@@ -28,7 +28,7 @@ from eureka_lib import follow, trainer
 from eureka_lib.experiment import run
 from eureka_lib.follow import Note, Task, do
 from eureka_lib.pools import InProcess, workers
-from eureka_lib.runs import RunStore, StoreError
+from eureka_lib.runs import RESULTS_VERSION, RunStore, StoreError
 from eureka_lib.runs.contents import sound_runs
 from eureka_lib.sweep import SweepError, sweep
 
@@ -268,7 +268,7 @@ def another_config(folder):
 
 def older_version(folder):
     path = folder / "meta.json"
-    path.write_text(path.read_text().replace('"results_version": 1', '"results_version": 0'))
+    path.write_text(path.read_text().replace(f'"results_version": {RESULTS_VERSION}', '"results_version": 0'))
     (folder / "SHA256SUMS").unlink()
 
 

@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
-from eureka_lib import experiment, figures, profiles, trainer
+from eureka_lib import experiment, figures, profiles
 from eureka_lib import gradient_figures as gf
 from eureka_lib import jacobian_figure as jf
 from eureka_lib.logit_figures import spread
 from eureka_lib.methods import METHODS
 from eureka_lib.runs import RunStore
+from eureka_lib.tasks.frame import evaluation_generator
 
 SHORT = {"steps": 20, "evaluate_every": 4, "test_samples": 100}
 
@@ -39,7 +40,7 @@ def task(experiments):
 
 @pytest.fixture(scope="module")
 def batch(task):
-    return task.sample(torch.Generator().manual_seed(trainer.EVALUATION_SEED), 100, "test")
+    return task.sample(evaluation_generator("cpu"), 100, "test")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ README = (paths.ROOT / "README.md").read_text()
 
 
 def test_it_is_short():
-    assert len(README.splitlines()) <= 120
+    assert len(README.splitlines()) <= 130
 
 
 def test_its_links_lead_to_files():
@@ -41,8 +41,8 @@ def test_its_verdicts_are_those_of_the_stored_claims():
                 name, regime = re.match(r"(.*) \((.*)\) alleviates", row["statement"]).groups()
                 (line,) = [text for text in README.splitlines() if text.startswith(f"| {regime} | {name} |")]
                 assert match[1] in line and row["verdict"] in line
-            elif row["claim"] in ("C1", "C2", "C3", "C4"):
+            elif row["claim"] in ("C1", "C2", "C3", "C4", "C7", "C8"):
                 (line,) = [text for text in README.splitlines() if text.startswith(f"| {row['claim']}:")]
                 assert f"**{row['verdict']}**" in line
-                if row["claim"] in ("C3", "C4"):  # several rows share a line: each with its number
+                if row["claim"] in ("C3", "C4", "C7", "C8"):  # several rows share a line: each with its number
                     assert f"{abs(row['value']):.2f}" in line or re.match(r"\d+ of \d+", row["effect"])[0] in line, row

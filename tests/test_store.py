@@ -182,9 +182,10 @@ def test_prune_removes_runs_by_condition(copy):
 
 
 def test_runs_of_another_results_version_are_told_apart_and_pruned(copy, capsys, monkeypatch):
-    monkeypatch.setattr(store_module, "RESULTS_VERSION", 2)
+    now = store_module.RESULTS_VERSION
+    monkeypatch.setattr(store_module, "RESULTS_VERSION", now + 1)
     assert call(copy, "verify") == 1
-    assert capsys.readouterr().out.count("it is of results version 1, and now it is 2") == 4
+    assert capsys.readouterr().out.count(f"it is of results version {now}, and now it is {now + 1}") == 4
     assert call(copy, "prune", "--yes") == 0 and not copy.keys()
 
 

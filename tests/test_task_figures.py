@@ -107,6 +107,10 @@ def test_slower_together_needs_both_controls():
         assert found.verdict == verdict and found.n == 15
 
 
+def sources_of(experiment):
+    return TASKS[experiment.task.name].sources(experiment.task)
+
+
 def test_every_network_meets_every_task_in_every_profile():
     for name in profiles.PROFILES:
         gallery = profiles.get(name).gallery
@@ -115,9 +119,9 @@ def test_every_network_meets_every_task_in_every_profile():
             assert list(groups) == list(TASKS)
             assert [e.model_seed for e in groups["two_step"]] == list(range(gallery.seeds))
     paper = profiles.get("paper").gallery
-    assert paper.experiment("softmax", "natural_indicators").sources() == ["cifar10", "fashion_mnist", "mnist"]
-    assert paper.experiment("softmax", "same_colour").sources() == ["mnist"]
-    assert paper.experiment("softmax", "position_as_indicator").sources() == ["fashion_mnist"]
+    assert sources_of(paper.experiment("softmax", "natural_indicators")) == ["cifar10", "fashion_mnist", "mnist"]
+    assert sources_of(paper.experiment("softmax", "same_colour")) == ["mnist"]
+    assert sources_of(paper.experiment("softmax", "position_as_indicator")) == ["fashion_mnist"]
     with pytest.raises(ValueError, match="unknown network 'resnet'.*did you mean 'resnet9'"):
         paper.experiment("resnet", "two_step")
 

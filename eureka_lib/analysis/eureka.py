@@ -49,7 +49,10 @@ def eureka_moment(
 
 
 def plateau_fraction(
-    steps: Sequence[int], accuracy: Sequence[float], band: tuple[float, float] = PLATEAU_BAND
+    steps: Sequence[int],
+    accuracy: Sequence[float],
+    band: tuple[float, float] = PLATEAU_BAND,
+    threshold: float = THRESHOLD,
 ) -> float:
     """Share of the training budget, in [0, 1], spent on the plateau before the EM.
 
@@ -57,7 +60,7 @@ def plateau_fraction(
     EM (or the end of a censored run).
     """
     steps, accuracy = _as_history(steps, accuracy)
-    moment = eureka_moment(steps, accuracy)
+    moment = eureka_moment(steps, accuracy, threshold)
     before = steps <= moment.step
     inside = (accuracy >= band[0]) & (accuracy <= band[1]) & before
     return float(np.diff(steps, prepend=0)[inside].sum() / steps[-1]) if steps[-1] else 0.0
@@ -77,14 +80,20 @@ def plateau_level(steps: Sequence[int], accuracy: Sequence[float], derived: floa
     return float(np.median(before[reached[0] :])) if len(reached) else math.nan
 
 
-def jump_duration(steps: Sequence[int], accuracy: Sequence[float], low: float = 0.60, high: float = 0.90) -> int | None:
+def jump_duration(
+    steps: Sequence[int],
+    accuracy: Sequence[float],
+    low: float = 0.60,
+    high: float = 0.90,
+    threshold: float = THRESHOLD,
+) -> int | None:
     """Steps that the jump takes: from the last evaluation at or below ``low`` to the first at or above ``high``.
 
     None if the run has no EM or never reaches ``high``. An upper bound, as coarse as the evaluations are.
     """
     steps, accuracy = _as_history(steps, accuracy)
     up = np.flatnonzero(accuracy >= high)
-    if not eureka_moment(steps, accuracy).happened or not len(up):
+    if not eureka_moment(steps, accuracy, threshold).happened or not len(up):
         return None
     down = np.flatnonzero(accuracy[: up[0]] <= low)
     return int(steps[up[0]] - (steps[down[-1]] if len(down) else 0))

@@ -24,7 +24,7 @@ ON_GPU = 4  # times as many runs, for the stacks
 
 
 def sweep_rows(setting: Setting) -> Iterator[Row]:
-    """The library's sweep against one seed after another, on all cores and on one; what starting its processes takes.
+    """The library's sweep against one seed after another, both on all cores; what starting its processes takes.
 
     All train on the first GPU if there is one, whatever the setting's device, and evaluate equally often.
     """
@@ -34,10 +34,9 @@ def sweep_rows(setting: Setting) -> Iterator[Row]:
     experiments, cost = profiles.seeded(base, n, n), partial(seconds, device=where.type)
     ours, pairs = partial(swept, experiments, sizes.processes), min(PAIRS, max(1, setting.pairs // 4))
     name = f"sweep of {n} runs of {sizes.sweep_steps} steps"
-    for count in dict.fromkeys((cores(), 1)):
-        baseline = f"straightforward, {count} thread{'s' * (count > 1)}"
-        ratio = measure_pairs(cost, ours, partial(in_turn, experiments, where, count), pairs, unmeasured=0)
-        yield Row(name, baseline, **ratio, bar=BAR if sizes == FULL and count == cores() else None)
+    baseline = f"straightforward, {cores()} thread{'s' * (cores() > 1)}"
+    ratio = measure_pairs(cost, ours, partial(in_turn, experiments, where, cores()), pairs, unmeasured=0)
+    yield Row(name, baseline, **ratio, bar=BAR if sizes == FULL else None)
     start = partial(swept, [experiment.vary(steps=1, test_samples=1) for experiment in experiments], sizes.processes)
     yield Row(f"{name}: the start", "that sweep", **measure_pairs(cost, start, ours, pairs=1, unmeasured=0))
 

@@ -56,7 +56,7 @@ class Library:
     def __init__(self, experiments: Sequence[Experiment], where: torch.device | str):
         endless = [experiment.vary(steps=ENDLESS) for experiment in experiments]
         task = endless[0].build_task(where)
-        data = [task.sample(torch.Generator(where), 1, "test")]
+        data = task.test_set(1)
         self.loss = nn.CrossEntropyLoss(label_smoothing=endless[0].training.label_smoothing)
         self.trainees = [Training(e, task, data, self.loss, lambda history: None, 0).trainee for e in endless]
         for trainee in self.trainees:

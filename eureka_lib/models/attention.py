@@ -85,22 +85,38 @@ class AttentionWeights(nn.Module):
     """A normaliser with its scale, as a module of its own so that a forward hook can watch logits and weights.
 
     The scale is a buffer: a schedule may change it during training, and a checkpoint keeps the one it was trained with.
+    ``may_fuse`` False asks for the naive form always.
     """
+
+    may_fuse = True
 
     def __init__(self, attention: str, scale: float):
         super().__init__()
         self.normaliser = NORMALISERS[check_choice("attention", attention, NORMALISERS)]
         self.register_buffer("scale", torch.tensor(float(scale)))
+        self.register_buffer("usual_scale", self.scale.clone(), persistent=False)
+
+    def set_factor(self, factor: float) -> None:
+        """Make the scale ``factor`` times the one that the model was built with."""
+        torch.mul(self.usual_scale, factor, out=self.scale)
+
+    @property
+    def is_row_wise(self) -> bool:
+        """Whether a row of weights is known to depend on its own logits alone; nothing is known of one's own."""
+        return self.normaliser in FUSED
 
     def forward(self, logits: Tensor, visible: Tensor | None = None) -> Tensor:
         """Unscaled logits (B, H, Q, K) -> weights (B, H, Q, K); rows sum to 1."""
         mask = () if visible is None else (visible,)  # a normaliser of one's own need not know of masks
         return self.normaliser(logits, self.scale, *mask)
 
-    def is_watched(self) -> bool:
-        """Whether a hook waits for the logits or the weights, so that they must exist."""
-        hooks = (self._forward_hooks, self._forward_pre_hooks, self._backward_hooks, self._backward_pre_hooks)
-        return any(hooks)
+
+def is_watched(module: nn.Module) -> bool:
+    """Whether a hook on ``module``, or on one inside it, waits for what it makes, so that all of it must exist."""
+    return any(
+        part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks
+        for part in module.modules()
+    )
 
 
 class MultiHeadAttention(nn.Module):
@@ -119,20 +135,23 @@ class MultiHeadAttention(nn.Module):
         self.weights = AttentionWeights(attention, (width // heads) ** -0.5 if scale is None else scale)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Tokens (B, T, C) -> (B, T, C); ``visible`` is None or boolean (B, T), False for padding."""
+    def forward(self, x: Tensor, visible: Tensor | None = None, queries: int | None = None) -> Tensor:
+        """Tokens (B, T, C) -> (B, T, C), or (B, Q, C) for the first Q = ``queries`` of them, if so few are needed.
+
+        ``visible`` is None or boolean (B, T), False for padding.
+        """
         batch, tokens, width = x.shape
         visible = None if visible is None else visible[:, None, None, :]
         qkv = self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads)
         q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))  # each (B, H, T, D)
-        mixed = self._mix(q, k, v, visible)
-        return self.out(mixed.transpose(1, 2).reshape(batch, tokens, width))
+        mixed = self._mix(q[:, :, :queries], k, v, visible)
+        return self.out(mixed.transpose(1, 2).reshape(batch, -1, width))
 
     def _mix(self, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None) -> Tensor:
         form = fused_form(self.weights.normaliser, k.shape[-2], visible)
-        if form is not None and not self.weights.is_watched():
+        if form is not None and self.weights.may_fuse and not is_watched(self.weights):
             return form(q, k, v, self.weights.scale, visible)
-        return self.weights(q @ k.transpose(-2, -1), visible=visible) @ v  # (B, H, T, T) @ (B, H, T, D)
+        return self.weights(q @ k.transpose(-2, -1), visible=visible) @ v  # (B, H, Q, T) @ (B, H, T, D)
 
     def split_qkv(self, rows: Tensor) -> Tensor:
         """A tensor laid out as the qkv weight, (3C, C), viewed as (3, H, D, C): W_Q, W_K, W_V, head by head."""

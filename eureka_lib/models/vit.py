@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from eureka_lib.models.attention import NORMALISERS, MultiHeadAttention
+from eureka_lib.models.attention import NORMALISERS, MultiHeadAttention, is_watched
 from eureka_lib.validation import check_choice, check_divides, check_real, check_whole
 
 NORM_EPS = 1e-6
@@ -72,9 +72,9 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(config.width, hidden), nn.GELU(), nn.Linear(hidden, config.width))
         self.drop = StochasticDepth(drop)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Tokens (B, T, C) -> (B, T, C)."""
-        x = x + self.drop(self.attention(self.attention_norm(x)))
+    def forward(self, x: Tensor, first: int | None = None) -> Tensor:
+        """Tokens (B, T, C) -> (B, T, C), or only the ``first`` of them, which still see all."""
+        x = x[:, :first] + self.drop(self.attention(self.attention_norm(x), queries=first))
         return x + self.drop(self.mlp(self.mlp_norm(x)))
 
 
@@ -107,6 +107,11 @@ class ViT(nn.Module):
         """The attention of each block, first to last, for whoever schedules or watches it."""
         return [block.attention for block in self.blocks]
 
+    def set_scale_factor(self, factor: float) -> None:
+        """Multiply the usual scale of every attention by ``factor``, which replaces an earlier one."""
+        for layer in self.attention_layers():
+            layer.weights.set_factor(factor)
+
     def no_weight_decay(self) -> set[str]:
         """Names of the parameters that are never decayed, besides biases and norms."""
         return {"cls", "position"}
@@ -115,9 +120,15 @@ class ViT(nn.Module):
         """(B, 3, h, h) -> (B, K)."""
         tokens = self.embed(patchify(images, self.patch))
         tokens = torch.cat([self.cls.expand(len(tokens), -1, -1), tokens], dim=1) + self.position
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             tokens = block(tokens)
+        tokens = self.blocks[-1](tokens, 1 if self._only_cls_counts() else None)
         return self.head(self.norm(tokens)[:, 0])
+
+    def _only_cls_counts(self) -> bool:
+        """Whether the last block may leave out all tokens but CLS, since the head reads no other and nobody looks."""
+        last = self.blocks[-1]
+        return last.attention.weights.is_row_wise and not is_watched(last)
 
 
 def patchify(images: Tensor, patch: int) -> Tensor:

@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from eureka_lib.tasks import theory
+from eureka_lib.tasks import images, theory
+from eureka_lib.tasks.frame import EVALUATION_CHUNK, Loss, Pair, evaluation_generator
 from eureka_lib.tasks.images import SPLITS, ImageSet, load_images
 from eureka_lib.validation import check_choice, check_real, check_whole
 
@@ -102,6 +103,7 @@ class TwoStepTask:
 
     def __init__(self, config: TwoStepConfig, device: torch.device | str = "cpu"):
         self.config = config
+        self._device = device
         self._parts = {split: [part.to(device) for part in self._load(split)] for split in SPLITS}
         self._roles = torch.tensor(self.part_roles, device=device)
         self._palette = torch.tensor(list(PALETTE.values()), device=device)
@@ -112,6 +114,11 @@ class TwoStepTask:
     def sources(cls, config: TwoStepConfig) -> list[str]:
         """Names of the image sources that the task draws from."""
         return sorted({config.indicator_source, config.target_source})
+
+    @classmethod
+    def checksums(cls, config: TwoStepConfig) -> dict[str, str]:
+        """SHA-256 of each source's files."""
+        return {source: images.checksum(source) for source in cls.sources(config)}
 
     @property
     def p_same(self) -> float:
@@ -208,6 +215,35 @@ class TwoStepTask:
             for first_target in order.split(batch_size):
                 if len(first_target) == batch_size:
                     yield self.sample(generator, batch_size, "train", first_target)
+
+    # ---- what a training asks
+
+    def pairs(self, generator: torch.Generator, batch_size: int) -> Iterator[Pair]:
+        """Images (B, 3, 2c, 2c) and labels (B,) of the training batches in :meth:`stream`."""
+        return ((batch.images, batch.labels) for batch in self.stream(generator, batch_size))
+
+    def loss(self, label_smoothing: float) -> Loss:
+        """Cross-entropy with smoothed labels, in nats."""
+        return nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+
+    def test_set(self, n: int) -> list[Pair]:
+        """Images and labels of ``n`` test samples, in batches of up to 1000."""
+        generator = evaluation_generator(self._device)
+        batches = [self.sample(generator, min(1000, n - start), "test") for start in range(0, n, 1000)]
+        return [(batch.images, batch.labels) for batch in batches]
+
+    def evaluate(self, model: nn.Module, test_set: list[Pair], loss: Loss) -> dict[str, float]:
+        """Loss (label-smoothed, as in training) and accuracy."""
+        n = sum(len(labels) for _, labels in test_set)
+        outputs = [
+            (torch.cat([model(part) for part in pictures.split(EVALUATION_CHUNK)]), labels)
+            for pictures, labels in test_set
+        ]
+        total_loss = sum(loss(logits, labels) * len(labels) for logits, labels in outputs)
+        correct = sum((logits.argmax(dim=1) == labels).sum() for logits, labels in outputs)
+        return {"test_loss": float(total_loss) / n, "test_accuracy": float(correct) / n}
+
+    # ---- what a further task may override
 
     def _load(self, split: str) -> list[ImageSet]:
         """The image sets that the four parts are drawn from."""

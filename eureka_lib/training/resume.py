@@ -34,7 +34,8 @@ def save(path: Path, trainee: Trainee, facts: dict[str, Any], extra: Mapping[str
     for index, state in trainee.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": value for name, value in state.items()}
     tensors |= _random_states()
-    on_disk = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    # Copies: safetensors takes no memory twice, and a tied parameter has two names.
+    on_disk = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
     notes = {"rows": json.dumps(trainee.rows), "facts": json.dumps(facts, sort_keys=True)}
     notes["sha256"] = _checksum(on_disk, notes)
     part = path.with_suffix(f".{uuid.uuid4().hex}")  # two processes may train the same, on two machines

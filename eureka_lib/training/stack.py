@@ -23,8 +23,8 @@ class Stack:
     def __init__(self, model: nn.Module):
         self.skeleton = deepcopy(model).to("meta")
         for module in self.skeleton.modules():
-            if hasattr(module, "is_watched"):  # vmap has no rule for fused attention: a hook asks for the naive form
-                module.register_forward_hook(lambda *given: None)
+            if hasattr(module, "may_fuse"):
+                module.may_fuse = False  # vmap has no rule for fused attention
 
     def __call__(self, models: Sequence[nn.Module], inputs: Sequence[Tensor]) -> Tensor:
         """Outputs (S, B, ...) of S models for their own inputs, S times (B, ...)."""

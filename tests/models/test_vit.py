@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from eureka_lib.models.attention import NORMALISERS
 from eureka_lib.models.vit import StochasticDepth, ViT, ViTConfig, patchify
 
 
@@ -58,6 +59,30 @@ def test_every_parameter_gets_a_gradient(attention):
     model = ViT(ViTConfig(patch=8, depth=2, width=16, heads=2, attention=attention), 16, 10)
     model(torch.randn(4, 3, 16, 16)).square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("attention", ["softmax", "norm_softmax", "norm_softmax_var"])
+def test_last_block_computes_cls_alone_with_the_same_result_and_gradients(attention):
+    torch.manual_seed(0)
+    model = ViT(ViTConfig(patch=4, depth=2, width=16, heads=2, stochastic_depth=0, attention=attention), 8, 10).double()
+    images = torch.randn(3, 3, 8, 8, dtype=torch.float64)
+    tokens, results = [], []
+    model.norm.register_forward_pre_hook(lambda module, given: tokens.append(given[0].shape[1]))
+    for watched in (False, True):
+        if watched:  # then everything must exist
+            model.blocks[-1].mlp.register_forward_hook(lambda *given: None)
+        model.zero_grad()
+        model(images).square().sum().backward()
+        results.append([p.grad.clone() for p in model.parameters()])
+    assert tokens == [1, 5]
+    assert all(torch.allclose(a, b, rtol=1e-10, atol=1e-14) for a, b in zip(*results, strict=True))
+
+
+def test_attention_of_ones_own_always_sees_all_rows(monkeypatch):
+    seen = []
+    monkeypatch.setitem(NORMALISERS, "own", lambda logits, scale: seen.append(logits.shape) or logits.softmax(-2))
+    ViT(ViTConfig(patch=4, depth=1, width=16, heads=2, attention="own"), 8, 10)(torch.randn(3, 3, 8, 8))
+    assert seen == [(3, 2, 5, 5)]
 
 
 def test_bad_sizes_are_named():

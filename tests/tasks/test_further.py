@@ -216,7 +216,7 @@ def test_natural_indicators_need_three_sources():
         NaturalIndicatorsConfig(item_source="digits")
     experiment = Experiment().vary(task="natural_indicators", cell=6, item_source="mnist")
     assert experiment.task == NaturalIndicatorsConfig(cell=6, item_source="mnist")
-    assert experiment.sources() == ["digits", "mnist", "photographs"]
+    assert TASKS[experiment.task.name].sources(experiment.task) == ["digits", "mnist", "photographs"]
     assert experiment.vary(task="two_step").task == TwoStepConfig(cell=6)
     with pytest.raises(TypeError, match="task natural_indicators takes a NaturalIndicatorsConfig"):
         Experiment(task=TwoStepConfig(name="natural_indicators"))
