@@ -34,22 +34,29 @@ def method_table(groups: Groups, baseline: str = "softmax") -> pd.DataFrame:
     rows = {}
     for name, runs in groups.items():
         moments = [figures.moment_of(run) for run in runs]
-        k, median = sum(moment.happened for moment in moments), median_step(moments)
-        low, high = wilson_interval(k, len(runs))
-        rows[name] = {
-            "EMs": f"{k} of {len(runs)}",
-            "EM rate, 95 % interval": f"{low:.2f} to {high:.2f}",
-            "median EM step": "not reached" if median is None else f"{median:.0f}",
-            "mean restricted EM time": f"{compare.restricted_times(moments).mean():.0f}",
-            "final accuracy": f"{np.mean(_final(runs)):.3f}",
-        }
+        columns = ("EMs", "EM rate, 95 % interval", "median EM step", "mean restricted EM time")
+        rows[name] = dict(zip(columns, summary(moments), strict=True))
+        rows[name]["final accuracy"] = f"{np.mean(_final(runs)):.3f}"
         if name != baseline:
-            rows[name] |= {
-                f"time / {baseline}'s": str(compare.time_ratio(moments, others)),
-                "log-rank p": f"{log_rank(moments, others):.2g}",
-                f"accuracy - {baseline}'s": str(compare.mean_difference(_final(runs), final_others)),
-            }
+            rows[name] |= against(moments, others, baseline)
+            rows[name][f"accuracy - {baseline}'s"] = str(compare.mean_difference(_final(runs), final_others))
     return pd.DataFrame.from_dict(rows, orient="index").fillna("").rename_axis("method")
+
+
+def summary(moments: Sequence[Moment]) -> tuple[str, str, str, str]:
+    """In words: how many happened, their share's Wilson interval, the median step, the mean restricted time."""
+    k, median = sum(moment.happened for moment in moments), median_step(moments)
+    low, high = wilson_interval(k, len(moments))
+    step = "not reached" if median is None else f"{median:.0f}"
+    return f"{k} of {len(moments)}", f"{low:.2f} to {high:.2f}", step, f"{compare.restricted_times(moments).mean():.0f}"
+
+
+def against(moments: Sequence[Moment], others: Sequence[Moment], baseline: str) -> dict[str, str]:
+    """Columns of a method's times against those of the ``baseline``: their ratio with its interval, the log-rank p."""
+    return {
+        f"time / {baseline}'s": str(compare.time_ratio(moments, others)),
+        "log-rank p": f"{log_rank(moments, others):.2g}",
+    }
 
 
 def settings_table(groups: Mapping[str, Mapping[str, Sequence[Experiment]]], notebook: str) -> pd.DataFrame:
@@ -215,7 +222,7 @@ def plot_grid(axis: Axes, grid: pd.DataFrame, names: tuple[str, str], bar: bool)
 
 def _name(value: Any) -> str:
     """A method's name without what all of them share, or a number as one writes it."""
-    return figures.label_of(value).removeprefix("ViT, ") if isinstance(value, str) else f"{value:.4g}"
+    return figures.short_label_of(value) if isinstance(value, str) else f"{value:.4g}"
 
 
 def _spread(steps: Sequence[int]) -> np.ndarray:

@@ -47,11 +47,7 @@ TASKS: dict[str, type[TwoStepTask]] = {
     "targets_only": TargetsOnlyTask,
     "indicators_only": IndicatorsOnlyTask,
 }
-SEQUENCE_TASKS: dict[str, type[Task]] = {
-    "in_context": InContextTask,
-    "masked_language": MaskedLanguageTask,
-}
-ALL_TASKS = TASKS | SEQUENCE_TASKS
+ALL_TASKS: dict[str, type[Task]] = {**TASKS, "in_context": InContextTask, "masked_language": MaskedLanguageTask}
 # By name: the tasks that a model is for, and how it is built from its configuration and the task.
 MODELS: dict[str, tuple[Collection[str], Callable[[Any, Any], nn.Module]]] = {
     "vit": (TASKS, lambda config, task: ViT(config, task.image_size, task.n_classes)),

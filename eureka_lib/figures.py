@@ -76,6 +76,11 @@ def label_of(method: str) -> str:
     return LABELS.get(method, f"ViT, {method}")
 
 
+def short_label_of(method: str) -> str:
+    """The method's name where all that is compared is one kind of network."""
+    return label_of(method).removeprefix("ViT, ")
+
+
 def method_of(run: Run) -> str:
     """The method that a run stands for: the model's name where there is no attention, the fix, or the attention."""
     return _method(run.config)
@@ -226,9 +231,7 @@ def derived_line(axis: Axes, value: float, text: str, decimals: int = 2) -> None
     axis.annotate(label, (1.01, value), xycoords=place, va="center", fontsize=8, color=DERIVED)
 
 
-def plot_seeds(
-    axis: Axes, runs: Sequence[Run], column: str, moment_of: Callable[[Run], Moment] = moment_of
-) -> None:  # fmt: skip
+def plot_seeds(axis: Axes, runs: Sequence[Run], column: str, moment_of: Callable[[Run], Moment] = moment_of) -> None:
     """One line per run of a history's ``column`` against the training step, with a star at each Eureka-moment."""
     seen = set()
     for run in runs:

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from eureka_lib.experiment import Experiment, TrainingConfig
-from eureka_lib.figures import DERIVED, PLOT_WIDTH, colour_of, derived_line, label_of
+from eureka_lib.figures import DERIVED, PLOT_WIDTH, colour_of, derived_line, label_of, short_label_of
 from eureka_lib.heat_callback import HeatTreatmentCallback
 from eureka_lib.models.huggingface import set_scale_factor, transformers
 from eureka_lib.progress import Progress
@@ -245,7 +245,7 @@ def plot_maps(table: pd.DataFrame) -> Figure:
         if method == methods[0]:
             axis.set_title(model.replace(", ", "\n"), fontsize=10)
     for axis, method in zip(axes[:, 0], methods, strict=True):
-        axis.set_ylabel(f"{NAMES[method]}\nquery")
+        axis.set_ylabel(f"{short_label_of(method)}\nquery")
     bar = figure.colorbar(picture, ax=axes, shrink=0.7, extend="max", ticks=range(4))
     bar.set_label("weight / even weight")
     return figure
@@ -256,7 +256,7 @@ def plot_temperatures(axes: Sequence[Axes], table: pd.DataFrame, scale_start: fl
     for axis, (model, group) in zip(axes, table.groupby("model", sort=False), strict=True):
         for method, one in group.groupby("method", sort=False):
             mean = one.groupby("factor")["evenness"].mean()
-            axis.plot(mean.index, mean, STYLES[method], color=colour_of(method), lw=1.8, label=NAMES[method])
+            axis.plot(mean.index, mean, STYLES[method], color=colour_of(method), lw=1.8, label=short_label_of(method))
         for factor, text in ((1, "usual"), (scale_start, "Heat\nstarts")):
             axis.axvline(factor, color=DERIVED, lw=0.8, zorder=0)
             axis.annotate(text, (factor, 0.02), xycoords=("data", "axes fraction"), xytext=(3, 0), fontsize=8,
@@ -282,5 +282,4 @@ def plot_training(axes: Sequence[Axes], table: pd.DataFrame, task: TwoStepTask) 
     axes[1].legend(fontsize=9)
 
 
-NAMES = {"softmax": "softmax", "norm_softmax": "NormSoftmax"}
 STYLES = {"softmax": "-", "norm_softmax": "--", "heat_treatment": "-."}

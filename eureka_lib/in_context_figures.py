@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from eureka_lib import figures
 from eureka_lib.comparisons import Groups
 from eureka_lib.experiment import Experiment
-from eureka_lib.leap_figures import AFTER, BEFORE, NEVER, label_of, phases
+from eureka_lib.leap_figures import AFTER, BEFORE, NEVER, phases
 from eureka_lib.leaps import Plateau, Study
 from eureka_lib.tasks import in_context
 from eureka_lib.tasks.in_context import BASELINES, InContextTask
@@ -91,7 +91,7 @@ def plot_errors(errors: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
         for (phase, _), line in errors[errors["method"] == method].groupby(["phase", "seed"]):
             colour = figures.colour_of(method)
             axis.plot(line["examples"], line["error"], ls=DASHES[phase], color=colour, lw=1, alpha=0.7)
-        axis.set_title(label_of(method), fontsize=9)
+        axis.set_title(figures.short_label_of(method), fontsize=9)
         axis.set(xlabel="examples in the prompt", ylabel="error / zero predictor's", ylim=(-0.03, SHOWN_ERROR))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.label_outer()

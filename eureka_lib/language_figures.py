@@ -14,7 +14,6 @@ from torch import Tensor
 
 from eureka_lib import figures
 from eureka_lib.experiment import Experiment
-from eureka_lib.leap_figures import label_of
 from eureka_lib.leaps import Plateau, Study
 from eureka_lib.models.roberta import Roberta
 from eureka_lib.runs import Run
@@ -140,7 +139,7 @@ def plot_attention(table: pd.DataFrame) -> Figure:
             edges = (grid.columns.min() - 0.5, grid.columns.max() + 0.5, len(grid) - 0.5, -0.5)
             image = axis.imshow(grid, cmap="Greys", vmin=0, vmax=table["weight"].max(), aspect="auto", extent=edges)
             axis.set_yticks(range(len(grid)), [f"{layer}.{head}" for layer, head in grid.index], fontsize=8)
-            axis.set_title(f"{label_of(method)}, {phase}: step {part['step'].iloc[0]}", fontsize=8)
+            axis.set_title(f"{figures.short_label_of(method)}, {phase}: step {part['step'].iloc[0]}", fontsize=8)
     for axis in axes[-1]:
         axis.set_xlabel("key minus query (tokens)")
     for axis in axes[:, 0]:

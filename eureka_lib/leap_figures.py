@@ -12,19 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from eureka_lib import comparisons, figures
-from eureka_lib.analysis import compare
-from eureka_lib.analysis.eureka import log_rank, median_step, wilson_interval
 from eureka_lib.comparisons import Groups
 from eureka_lib.leaps import Plateau
 from eureka_lib.runs import Run
 
 # The phases of a run that are looked at.
 BEFORE, AFTER, NEVER = "before the leap", "at the end, after a leap", "at the end, no leap"
-
-
-def label_of(method: str) -> str:
-    """The method's name as one writes it, without a network's."""
-    return figures.label_of(method).removeprefix("ViT, ")
 
 
 def run_table(groups: Groups, plateau: Plateau) -> pd.DataFrame:
@@ -59,21 +52,13 @@ def method_table(groups: Groups, plateau: Plateau, baseline: str = "softmax") ->
     others, rows = [plateau.leap(run) for run in groups[baseline]], {}
     for name, runs in groups.items():
         leaps = [plateau.leap(run) for run in runs]
-        k, median = sum(leap.happened for leap in leaps), median_step(leaps)
-        low, high = wilson_interval(k, len(runs))
-        rows[label_of(name)] = {
-            "leaps": f"{k} of {len(runs)}",
-            "share, 95 % interval": f"{low:.2f} to {high:.2f}",
-            "median leap step": "not reached" if median is None else f"{median:.0f}",
-            "mean restricted leap time": f"{compare.restricted_times(leaps).mean():.0f}",
-            "plateau, share of budget": f"{np.mean([plateau.share(run) for run in runs]):.2f}",
-            "final loss": f"{np.mean([run.history['test_loss'].iloc[-1] for run in runs]):.3f}",
-        }
+        columns = ("leaps", "share, 95 % interval", "median leap step", "mean restricted leap time")
+        row = dict(zip(columns, comparisons.summary(leaps), strict=True))
+        row["plateau, share of budget"] = f"{np.mean([plateau.share(run) for run in runs]):.2f}"
+        row["final loss"] = f"{np.mean([run.history['test_loss'].iloc[-1] for run in runs]):.3f}"
         if name != baseline:
-            rows[label_of(name)] |= {
-                f"time / {baseline}'s": str(compare.time_ratio(leaps, others)),
-                "log-rank p": f"{log_rank(leaps, others):.2g}",
-            }
+            row |= comparisons.against(leaps, others, baseline)
+        rows[figures.short_label_of(name)] = row
     return pd.DataFrame.from_dict(rows, orient="index").fillna("").rename_axis("method")
 
 
@@ -88,7 +73,7 @@ def plot_losses(groups: Groups, plateau: Plateau, lines: Mapping[str, float], la
     for axis, (method, runs) in zip(axes[0], groups.items(), strict=True):
         figures.plot_seeds(axis, runs, "test_loss", plateau.leap)
         k = sum(plateau.leap(run).happened for run in runs)
-        axis.set_title(f"{label_of(method)}:\n{k} of {len(runs)} leaps", fontsize=9)
+        axis.set_title(f"{figures.short_label_of(method)}:\n{k} of {len(runs)} leaps", fontsize=9)
         for value in lines.values():
             axis.axhline(value, color=figures.DERIVED, ls="--", lw=1, zorder=1)
         axis.set(ylabel=label)

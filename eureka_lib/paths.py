@@ -13,6 +13,13 @@ NOTEBOOKS = ROOT / "notebooks"
 DEFAULT_PROFILE = "laptop"
 
 
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file of which nobody ever reads a half, whoever else is writing it."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_bytes(data)
+    os.replace(part, path)
+
+
 def store_dir() -> Path:
     """Folder of the run store."""
     return Path(os.environ.get("EUREKA_STORE", ROOT / "runs"))

@@ -11,7 +11,7 @@ which no notebook reports, and leave their raw results, a row per run, in ``figu
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -46,7 +46,7 @@ def candidates() -> dict[str, Experiment]:
     four = profiles.DIGITS_VIT.vary(steps=2400)
     patterns = replace(four, task=profiles.PATTERNS).vary(patch=6)
     quick = {"depth": 2, "heads": 4, "learning_rate": 1e-3}
-    many = {**quick, "steps": 2500, "batch_size": 64, "test_samples": 1000}
+    many = {**quick, "steps": 2500, "batch_size": 64}
     return {
         "digits, 4 tokens": four,
         "digits, 4 tokens, weights 0.04": four.vary(weight_std=0.04),
@@ -97,12 +97,9 @@ def regime_summary() -> pd.DataFrame:
 def search_settings() -> pd.DataFrame:
     """Train every method of the laptop's regimes at each learning rate on the tuning seeds; a row per run."""
     groups = {
-        (regime.name, method, rate): [
-            regime.base.vary(seed=seed, **METHODS[method], learning_rate=rate) for seed in TUNING_SEEDS
-        ]
+        (regime.name, *setting): experiments
         for regime in profiles.get("laptop").regimes
-        for method in regime.tuned
-        for rate in LEARNING_RATES
+        for setting, experiments in _settings(regime).items()
     }
     found = sweep_groups(groups, title="tuning")
     return _table(found, ("regime", "method", "learning_rate"))
@@ -141,9 +138,7 @@ def search_tasks() -> pd.DataFrame:
 
 def search_in_context() -> pd.DataFrame:
     """Train every method of the laptop's in-context regime at each learning rate on the tuning seeds; a row per run."""
-    regime = profiles.get("laptop").in_context
-    found = sweep_groups(_leap_settings(regime), title="in-context tuning")
-    return _leaps(found, ("method", "learning_rate"), in_context_figures.PLATEAU)
+    return _leap_settings(profiles.get("laptop").in_context, _in_context_plateau, "in-context tuning")
 
 
 def in_context_candidates() -> dict[str, Experiment]:
@@ -163,15 +158,12 @@ def in_context_candidates() -> dict[str, Experiment]:
 
 def search_in_context_regimes() -> pd.DataFrame:
     """Train the candidates with softmax at one learning rate, looking for a plateau with a leap; a row per run."""
-    groups = {(name,): [e.vary(seed=seed) for seed in SEARCH_SEEDS] for name, e in in_context_candidates().items()}
-    return _leaps(sweep_groups(groups, title="in-context regimes"), ("regime",), in_context_figures.PLATEAU)
+    return _leap_regimes(in_context_candidates(), _in_context_plateau, "in-context regimes")
 
 
 def search_language() -> pd.DataFrame:
     """Train every method of the laptop's language regime at each learning rate on the tuning seeds; a row per run."""
-    regime = profiles.get("laptop").language
-    plateau = language_figures.plateau_of(regime.base.build_task())
-    return _leaps(sweep_groups(_leap_settings(regime), title="language tuning"), ("method", "learning_rate"), plateau)
+    return _leap_settings(profiles.get("laptop").language, _language_plateau, "language tuning")
 
 
 def language_candidates() -> dict[str, Experiment]:
@@ -191,36 +183,42 @@ def language_candidates() -> dict[str, Experiment]:
 
 def search_language_regimes() -> pd.DataFrame:
     """Train the candidates with softmax at one learning rate, looking for a plateau with a leap; a row per run."""
-    candidates = language_candidates()
-    groups = {(name,): [e.vary(seed=seed) for seed in SEARCH_SEEDS] for name, e in candidates.items()}
-    found = sweep_groups(groups, title="language regimes")
-    tables = [_leaps({(name,): found[name,]}, ("regime",), language_figures.plateau_of(e.build_task()))
-              for name, e in candidates.items()]  # fmt: skip
-    return pd.concat(tables, ignore_index=True)
+    return _leap_regimes(language_candidates(), _language_plateau, "language regimes")
 
 
-def _leap_settings(regime: profiles.Regime) -> dict[tuple, list[Experiment]]:
+def _in_context_plateau(experiment: Experiment) -> Plateau:
+    return in_context_figures.PLATEAU
+
+
+def _language_plateau(experiment: Experiment) -> Plateau:
+    return language_figures.plateau_of(experiment.build_task())
+
+
+def _leap_settings(regime: profiles.Regime, plateau_of: Callable[[Experiment], Plateau], title: str) -> pd.DataFrame:
+    """Train a regime's settings; a row per run, with its leap off the plateau."""
+    plateau = plateau_of(regime.base)
+    found = sweep_groups(_settings(regime), title=title)
+    return _table(found, ("method", "learning_rate"), lambda run: leap_figures.marks(run, plateau))
+
+
+def _leap_regimes(
+    candidates: Mapping[str, Experiment], plateau_of: Callable[[Experiment], Plateau], title: str
+) -> pd.DataFrame:
+    """Train the candidates; a row per run, with its leap off the plateau of its own candidate."""
+    groups = {name: [e.vary(seed=seed) for seed in SEARCH_SEEDS] for name, e in candidates.items()}
+    found, plateaus = sweep_groups(groups, title=title), {name: plateau_of(e) for name, e in candidates.items()}
+    return pd.DataFrame([
+        {"regime": name} | leap_figures.marks(run, plateaus[name]) for name, runs in found.items() for run in runs
+    ])  # fmt: skip
+
+
+def _settings(regime: profiles.Regime) -> dict[tuple, list[Experiment]]:
     """Every method of a regime at each learning rate, on the tuning seeds."""
     return {
         (method, rate): [regime.base.vary(seed=seed, **METHODS[method], learning_rate=rate) for seed in TUNING_SEEDS]
         for method in regime.tuned
         for rate in LEARNING_RATES
     }
-
-
-def _leaps(found: Mapping[tuple, Sequence[Run]], names: Sequence[str], plateau: Plateau) -> pd.DataFrame:
-    """A row per run: its group's key under ``names``, and its leap off the ``plateau``."""
-    return pd.DataFrame([
-        dict(zip(names, key, strict=True)) | leap_figures.marks(run, plateau)
-        for key, runs in found.items() for run in runs
-    ])  # fmt: skip
-
-
-def _table(found: Mapping[tuple, Sequence[Run]], names: Sequence[str]) -> pd.DataFrame:
-    """A row per run: its group's key under ``names``, and its marks."""
-    return pd.DataFrame(
-        [dict(zip(names, key, strict=True)) | _marks(run) for key, runs in found.items() for run in runs]
-    )
 
 
 def _marks(run: Run) -> dict:
@@ -241,6 +239,15 @@ def _marks(run: Run) -> dict:
             "attention entropy": plateau["attention_entropy"].median(),
         }
     return marks
+
+
+def _table(
+    found: Mapping[tuple, Sequence[Run]], names: Sequence[str], marks: Callable[[Run], dict] = _marks
+) -> pd.DataFrame:
+    """A row per run: its group's key under ``names``, and its ``marks``."""
+    return pd.DataFrame(
+        [dict(zip(names, key, strict=True)) | marks(run) for key, runs in found.items() for run in runs]
+    )
 
 
 def main() -> None:

@@ -33,3 +33,15 @@ def tiny():
     from eureka_lib import profiles
 
     return profiles.get("smoke").vit.vary(steps=12, evaluate_every=4, test_samples=100)
+
+
+@pytest.fixture
+def house_style():
+    """Figures look as the notebooks' do, and none stays open."""
+    import matplotlib.pyplot as plt
+
+    from eureka_lib import figures
+
+    figures.use_style()
+    yield
+    plt.close("all")

@@ -20,11 +20,7 @@ from eureka_lib.tasks.frame import evaluation_generator
 SHORT = {"steps": 20, "evaluate_every": 4, "test_samples": 100}
 
 
-@pytest.fixture(autouse=True)
-def no_open_figures():
-    figures.use_style()
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("house_style")
 
 
 @pytest.fixture(scope="module")

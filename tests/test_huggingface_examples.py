@@ -8,6 +8,7 @@ from eureka_lib import figures, profiles
 from eureka_lib import huggingface_examples as examples
 from eureka_lib.training.schedules import heat
 
+pytestmark = pytest.mark.usefixtures("house_style")
 BASE = profiles.get("smoke").cheap.base
 
 
@@ -80,9 +81,7 @@ def test_figures_are_drawn_and_named(three, task):
     sums = table.groupby(["model", "method", "query"])["weight"].sum()
     assert sums.to_numpy() == pytest.approx(1, abs=1e-5)
     figure = examples.plot_maps(table)
-    assert [(axis.get_title() or axis.get_title("left")) for axis in figure.axes[:3]] == [
-        name.replace(", ", "\n") for name in three
-    ]
+    assert [axis.get_title(loc="left") for axis in figure.axes[:3]] == [name.replace(", ", "\n") for name in three]
     sweep, axes = figures.panels(3)
     examples.plot_temperatures(axes, examples.temperature_table(three, [0.1, 1.0, 10.0], seed=0), 24.0)
     curves, (factor, loss) = figures.panels(2)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from eureka_lib import figures, in_context_figures, leap_figures, profiles, search
+from eureka_lib import figures, in_context_figures, leap_figures, profiles
 from eureka_lib.experiment import run
 from eureka_lib.in_context_figures import AFTER, BEFORE, NEVER, PLATEAU
 from eureka_lib.leaps import Plateau
@@ -15,6 +15,7 @@ from eureka_lib.runs import Run, RunStore
 from eureka_lib.sweep import sweep
 
 pytest.importorskip("transformers")
+pytestmark = pytest.mark.usefixtures("house_style")
 METHODS = ("softmax", "norm_softmax", "heat_treatment")
 
 
@@ -60,15 +61,6 @@ def test_the_papers_scale():
     assert (base.task.dimensions, base.task.points) == (20, 41)
     assert (base.model.depth, base.model.heads, base.model.width) == (12, 8, 256)
     assert (base.training.steps, base.training.batch_size, base.training.learning_rate) == (500_000, 64, 1e-4)
-
-
-def test_learning_rates_are_those_that_the_search_found():
-    table = pd.read_csv(search.SEARCH_FOLDER / "in_context.csv")
-    assert set(table["seed"]) == set(search.TUNING_SEEDS)
-    best = search.best_settings(table, **search.RULES["in_context"]).set_index("method")["learning_rate"]
-    tuned = profiles.get("laptop").in_context.tuned
-    assert best.to_dict() == {method: settings["learning_rate"] for method, settings in tuned.items()}
-    assert table.groupby(["method", "learning_rate"]).size().nunique() == 1, "the same effort for every method"
 
 
 def test_a_run_is_stored_and_the_same_again_bit_for_bit(groups, runs, store, tmp_path):
@@ -122,7 +114,7 @@ def test_errors_before_and_after(groups, runs):
         assert np.allclose(ended["error"], task.errors(model, task.test_set(40)))
     baselines = in_context_figures.baseline_table(task, 40)
     figure = in_context_figures.plot_errors(table, baselines)
-    assert [(axis.get_title() or axis.get_title("left")) for axis in figure.axes] == [
+    assert [axis.get_title(loc="left") for axis in figure.axes] == [
         "softmax",
         "NormSoftmax",
         "Heat Treatment",
@@ -153,7 +145,7 @@ def test_tables_and_pictures_of_leaps(runs):
     assert methods["leaps"].tolist() == ["1 of 2", "0 of 2"] and methods.loc["NormSoftmax", "time / softmax's"]
     figure = leap_figures.plot_losses(planted, PLATEAU, {"zero predictor": 1.0, "least squares": 0.3}, "test error")
     first, second = figure.axes
-    assert [(axis.get_title() or axis.get_title("left")) for axis in figure.axes] == [
+    assert [axis.get_title(loc="left") for axis in figure.axes] == [
         "softmax:\n1 of 2 leaps",
         "NormSoftmax:\n0 of 2 leaps",
     ]
@@ -181,6 +173,6 @@ def test_prompts_and_baselines_as_tables(regime):
     d, points = task.config.dimensions, task.config.points
     assert len(prompt) == points and (prompt["zero predictor"] == 0).all()
     assert np.allclose(prompt["least squares"][d:], prompt["f(x)"][d:], atol=0.02)
-    table = in_context_figures.baseline_table(task, 4000)
+    table = in_context_figures.baseline_table(task, 20_000)
     assert np.allclose(table["least squares"], table["least squares, derived"], atol=0.05)
-    assert np.allclose(table["averaging"], table["averaging, derived"], rtol=0.2)  # fourth moments: heavy tails
+    assert np.allclose(table["averaging"], table["averaging, derived"], rtol=0.15)

@@ -1,11 +1,10 @@
 """Language modelling from the profile to the pictures: the lines, where attention looks, what is guessed, the study."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
-from eureka_lib import figures, language_figures, leap_figures, profiles, search
+from eureka_lib import figures, language_figures, leap_figures, profiles
 from eureka_lib.experiment import run
 from eureka_lib.leap_figures import BEFORE, NEVER
 from eureka_lib.leaps import Plateau
@@ -13,6 +12,7 @@ from eureka_lib.runs import RunStore
 from eureka_lib.tasks.language import MASK
 
 pytest.importorskip("transformers")
+pytestmark = pytest.mark.usefixtures("house_style")
 METHODS = ("softmax", "norm_softmax", "heat_treatment")
 
 
@@ -51,15 +51,6 @@ def test_the_papers_scale():
     base = profiles.get("paper").language.base
     assert (base.model.depth, base.model.heads, base.model.width, base.model.mlp_ratio) == (12, 12, 768, 4)
     assert (base.task.vocabulary, base.task.tokens, base.training.learning_rate) == (50_265, 512, 5e-4)
-
-
-def test_learning_rates_are_those_that_the_search_found():
-    table = pd.read_csv(search.SEARCH_FOLDER / "language.csv")
-    assert set(table["seed"]) == set(search.TUNING_SEEDS)
-    best = search.best_settings(table, **search.RULES["language"]).set_index("method")["learning_rate"]
-    tuned = profiles.get("laptop").language.tuned
-    assert best.to_dict() == {method: settings["learning_rate"] for method, settings in tuned.items()}
-    assert table.groupby(["method", "learning_rate"]).size().nunique() == 1, "the same effort for every method"
 
 
 def test_the_study_names_its_scale_and_has_the_texts_plateau(regime, task):
@@ -132,11 +123,7 @@ def test_attention_tables_and_pictures(task, firsts):
     expected = language_figures.attention_by_offset(model_of(firsts), task.test_set(50)[0][0], 3)[0, 1]
     assert np.allclose(one[list(range(-3, 4))], expected)
     figure = language_figures.plot_attention(table)
-    titles = [
-        (axis.get_title() or axis.get_title("left"))
-        for axis in figure.axes
-        if (axis.get_title() or axis.get_title("left"))
-    ]
+    titles = [axis.get_title(loc="left") for axis in figure.axes if axis.get_title(loc="left")]
     assert titles[:2] == [f"softmax, {BEFORE}: step 2", f"softmax, {NEVER}: step 4"] and len(titles) == 6
     figures.plt.close(figure)
 

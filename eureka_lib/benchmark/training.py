@@ -10,7 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from eureka_lib import profiles
@@ -57,7 +57,7 @@ class Library:
         endless = [experiment.vary(steps=ENDLESS) for experiment in experiments]
         task = endless[0].build_task(where)
         data = task.test_set(1)
-        self.loss = nn.CrossEntropyLoss(label_smoothing=endless[0].training.label_smoothing)
+        self.loss = task.loss(endless[0].training.label_smoothing)
         self.trainees = [Training(e, task, data, self.loss, lambda history: None, 0).trainee for e in endless]
         for trainee in self.trainees:
             trainee.evaluate = lambda model: {}

@@ -7,7 +7,6 @@ While all of them hold, a rerun skips the notebook; so a rerun after a failure o
 
 import hashlib
 import json
-import os
 import platform
 from contextlib import suppress
 from importlib import metadata
@@ -26,9 +25,7 @@ def read_json(path: Path) -> dict | None:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a file of which nobody ever reads a half."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    paths.write_atomically(path, text.encode())
 
 
 def ingredients(job: Job) -> dict:

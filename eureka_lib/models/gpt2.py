@@ -1,17 +1,16 @@
 """A GPT-2 that reads vectors instead of words, for in-context regression (Garg et al. 2022).
 
 Vectors -> linear read-in, the body of transformers' GPT-2 at random initial weights, linear read-out; its prediction at
-each x_i, every second token. Attention is causal, so a prediction sees nothing that comes later. The paper's fixes come
-in through transformers' attention interface (:mod:`eureka_lib.models.huggingface`). The configuration needs no
-transformers; the model does, which it imports when it is built.
+each x_i, every second token. Attention is causal, so a prediction sees nothing that comes later. The configuration
+needs no transformers; the model does.
 """
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from eureka_lib.models.attention import NORMALISERS
+from eureka_lib.models.hosted import Hosted
 from eureka_lib.validation import check_choice, check_divides, check_real, check_whole
 
 
@@ -34,12 +33,8 @@ class InContextGPT2Config:
         check_real("position_std", self.position_std, 0)
 
 
-class InContextGPT2(nn.Module):
-    """Tokens (B, 2P, d), x and y in turn, to predictions (B, P), one at each x; ImportError without transformers.
-
-    The attention's scale factor is part of the state, so that a checkpoint evaluates at the temperature it was trained
-    with.
-    """
+class InContextGPT2(Hosted):
+    """Tokens (B, 2P, d), x and y in turn, to predictions (B, P), one at each x; ImportError without transformers."""
 
     def __init__(self, config: InContextGPT2Config, dimensions: int, points: int):
         super().__init__()
@@ -50,28 +45,11 @@ class InContextGPT2(nn.Module):
             resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, use_cache=False, bos_token_id=None, eos_token_id=None,
             activation_function="gelu_pytorch_tanh",
         )  # fmt: skip
-        name = "scaled_softmax" if config.attention == "softmax" else config.attention
-        if name == config.attention:
-            huggingface.register(name)  # it may be a reader's own
         self.read_in = nn.Linear(dimensions, config.width)
-        self.body = huggingface.transformers.AutoModel.from_config(body, attn_implementation=name)
+        self.host(huggingface.transformers.AutoModel, body, config.attention)
         self.body.set_input_embeddings(None)  # there are no words
         nn.init.normal_(self.body.wpe.weight, std=config.position_std)
         self.read_out = nn.Linear(config.width, 1)
-        self._set_scale_factor = huggingface.set_scale_factor
-        self.set_scale_factor(1.0)
-
-    def set_scale_factor(self, factor: float) -> None:
-        """Multiply the usual scale of every attention by ``factor``, which replaces an earlier one."""
-        self._set_scale_factor(self.body, factor)
-
-    def get_extra_state(self) -> Tensor:
-        """The scale factor, which transformers keeps in the body's configuration, for ``state_dict``."""
-        return torch.tensor(self.body.config.attention_scale_factor, dtype=torch.float64)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Set the scale factor that ``get_extra_state`` gave."""
-        self.set_scale_factor(state.item())
 
     def no_weight_decay(self) -> set[str]:
         """Names of the parameters that are never decayed, besides biases and norms."""

@@ -1,17 +1,16 @@
 """RoBERTa (Liu et al. 2019) for masked language modelling: transformers' own, at random initial weights.
 
 Embeddings of tokens and learned positions, post-norm blocks, and a head that gives the logits of all tokens, its
-matrix being that of the embeddings. The head is applied where something is to be guessed, and nowhere else. The paper's
-fixes come in through transformers' attention interface (:mod:`eureka_lib.models.huggingface`). The configuration needs
-no transformers; the model does, which it imports when it is built.
+matrix being that of the embeddings. The head is applied where something is to be guessed, and nowhere else. The
+configuration needs no transformers; the model does.
 """
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from eureka_lib.models.attention import NORMALISERS
+from eureka_lib.models.hosted import Hosted
 from eureka_lib.validation import check_choice, check_divides, check_real, check_whole
 
 FIRST_POSITION = 2  # RoBERTa counts positions from the one after its padding token's number, which is 1
@@ -40,12 +39,11 @@ class RobertaConfig:
         check_real("weight_std", self.weight_std, 0)
 
 
-class Roberta(nn.Module):
+class Roberta(Hosted):
     """Inputs (B, 2, L), tokens and 1 where one is to be guessed, to logits (N, V) of these N, sample by sample.
 
-    Tokens are numbered as RoBERTa's: 0 begins a sample, 1 is padding, 2 ends it. The attention's scale factor is part
-    of the state, so that a checkpoint evaluates at the temperature it was trained with. Raises ImportError without
-    transformers.
+    Tokens are numbered as RoBERTa's: 0 begins a sample, 1 is padding, 2 ends it. Raises ImportError
+    without transformers.
     """
 
     def __init__(self, config: RobertaConfig, vocabulary: int, tokens: int):
@@ -58,24 +56,7 @@ class Roberta(nn.Module):
             intermediate_size=round(config.width * config.mlp_ratio), initializer_range=config.weight_std,
             hidden_dropout_prob=config.dropout, attention_probs_dropout_prob=config.dropout, layer_norm_eps=1e-5,
         )  # fmt: skip
-        name = "scaled_softmax" if config.attention == "softmax" else config.attention
-        if name == config.attention:
-            huggingface.register(name)  # it may be a reader's own
-        self.body = huggingface.transformers.AutoModelForMaskedLM.from_config(body, attn_implementation=name)
-        self._set_scale_factor = huggingface.set_scale_factor
-        self.set_scale_factor(1.0)
-
-    def set_scale_factor(self, factor: float) -> None:
-        """Multiply the usual scale of every attention by ``factor``, which replaces an earlier one."""
-        self._set_scale_factor(self.body, factor)
-
-    def get_extra_state(self) -> Tensor:
-        """The scale factor, which transformers keeps in the body's configuration, for ``state_dict``."""
-        return torch.tensor(self.body.config.attention_scale_factor, dtype=torch.float64)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Set the scale factor that ``get_extra_state`` gave."""
-        self.set_scale_factor(state.item())
+        self.host(huggingface.transformers.AutoModelForMaskedLM, body, config.attention)
 
     def no_weight_decay(self) -> set[str]:
         """Names of the parameters that are never decayed, besides biases and norms."""

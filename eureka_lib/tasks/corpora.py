@@ -17,7 +17,6 @@ divided by a hash of the document, those of ``wikitext`` as published.
 import ast
 import hashlib
 import json
-import os
 import re
 import sys
 import sysconfig
@@ -65,14 +64,6 @@ def _hash_of(documents: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file of which nobody ever reads a half, whoever else is writing it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_bytes(data)
-    os.replace(part, path)
-
-
 # ---- docstrings
 
 
@@ -106,7 +97,8 @@ def _standard_library_text() -> Text:
             pass
         warnings.warn(f"{cache} is damaged; collecting the text again", stacklevel=2)
     documents = collect(root, files)
-    write_atomically(cache, json.dumps({"sha256": _hash_of(documents), "documents": documents}).encode())
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    paths.write_atomically(cache, json.dumps({"sha256": _hash_of(documents), "documents": documents}).encode())
     return documents
 
 

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 
 from eureka_lib import paths
 from eureka_lib.tasks import corpora
-from eureka_lib.tasks.corpora import SPLITS, write_atomically
+from eureka_lib.tasks.corpora import SPLITS
 from eureka_lib.tasks.frame import Loss, Pair, evaluation_generator
 from eureka_lib.validation import check_choice, check_real, check_whole
 
@@ -277,7 +277,8 @@ def load_tokens(corpus: str, documents: int, vocabulary: int) -> Tokenised:
     tokeniser = train_tokeniser(texts["train"], vocabulary)
     found = Tokenised({split: _cut(tokeniser, text) for split, text in texts.items()}, tokeniser.to_str())
     notes = {"tokeniser": found.tokeniser_json, "sha256": found.sha256}
-    write_atomically(path, safetensors.torch.save(found.rows, notes))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    paths.write_atomically(path, safetensors.torch.save(found.rows, notes))
     return found
 
 

@@ -1,8 +1,5 @@
 """RoBERTa: transformers' own model, asked only where something is to be guessed, at a temperature of its own."""
 
-import subprocess
-import sys
-
 import pandas as pd
 import pytest
 import torch
@@ -79,19 +76,6 @@ def test_every_guess_sees_all_tokens_and_only_its_own_sample(inputs):
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(before[1:], after[1:], strict=True))
 
 
-def test_the_scale_factor_is_set_and_is_part_of_the_state(inputs):
-    model, other = build(), build(seed=1)
-    usual = model(inputs)
-    model.set_scale_factor(24.0)
-    sharp = model(inputs)
-    assert (sharp - usual).abs().max() > 1e-3
-    assert other.body.config.attention_scale_factor == 1.0, "each model has a configuration of its own"
-    other.load_state_dict(model.state_dict())
-    assert torch.equal(other(inputs), sharp)
-    model.set_scale_factor(1.0)
-    assert torch.equal(model(inputs), usual)
-
-
 def test_every_parameter_is_trained_and_dropout_is_the_only_chance(inputs):
     model = build().train()
     assert torch.equal(model(inputs), model(inputs))
@@ -147,21 +131,3 @@ def test_an_interrupted_training_goes_on_exactly_where_it_was(store, tmp_path, m
     assert "continuing from step 4" in capsys.readouterr().out
     undisturbed = run(experiment, RunStore(tmp_path / "other"))
     pd.testing.assert_frame_equal(continued.history, undisturbed.history, check_exact=True)
-
-
-def test_the_configuration_needs_no_transformers():
-    """An experiment can be made, named and looked up in a process that never imports it; only a model wants it."""
-    code = """
-import sys
-sys.modules["transformers"] = None
-from eureka_lib import profiles, trainer
-experiment = profiles.get("smoke").language.base
-print(experiment.key)
-try:
-    experiment.build_model(experiment.build_task())
-except ImportError as error:
-    print(error)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    key, said = done.stdout.splitlines()
-    assert len(key) == 16 and "pip install -e '.[hf]'" in said

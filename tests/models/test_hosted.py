@@ -1,0 +1,72 @@
+"""What networks around a body of transformers' share: their temperature, and that only a model needs transformers."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from eureka_lib.models.gpt2 import InContextGPT2, InContextGPT2Config
+from eureka_lib.models.roberta import Roberta, RobertaConfig
+
+pytest.importorskip("transformers")
+SMALL = {"depth": 2, "width": 16, "heads": 2}
+D, POINTS, VOCABULARY, TOKENS = 3, 6, 40, 12
+
+
+def gpt2(seed):
+    """The model, saying something: its initial weights are so small that attention is even."""
+    torch.manual_seed(seed)
+    model = InContextGPT2(InContextGPT2Config(**SMALL), D, POINTS).eval()
+    with torch.no_grad():
+        for block in model.body.h:
+            block.attn.c_attn.weight.mul_(30)
+    return model
+
+
+def roberta(seed):
+    torch.manual_seed(seed)
+    return Roberta(RobertaConfig(**SMALL, dropout=0.0, weight_std=0.3), VOCABULARY, TOKENS).eval()
+
+
+def prompts():
+    return torch.randn(5, 2 * POINTS, D, generator=torch.Generator().manual_seed(0))
+
+
+def samples():
+    random = torch.Generator().manual_seed(0)
+    ids = torch.randint(5, VOCABULARY, (5, TOKENS), generator=random)
+    return torch.stack([ids, (torch.rand(5, TOKENS, generator=random) < 0.3).long()], dim=1)
+
+
+@pytest.mark.parametrize(("build", "inputs"), [(gpt2, prompts()), (roberta, samples())])
+def test_the_scale_factor_is_set_and_is_part_of_the_state(build, inputs):
+    model, other = build(0), build(1)
+    usual = model(inputs)
+    model.set_scale_factor(24.0)
+    sharp = model(inputs)
+    assert (sharp - usual).abs().max() > 1e-3
+    assert other.body.config.attention_scale_factor == 1.0, "each model has a configuration of its own"
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other(inputs), sharp)
+    model.set_scale_factor(1.0)
+    assert torch.equal(model(inputs), usual)
+
+
+@pytest.mark.parametrize("experiment", ["get('laptop').in_context", "get('smoke').language"])
+def test_the_configuration_needs_no_transformers(experiment):
+    """An experiment can be made, named and looked up in a process that never imports it; only a model wants it."""
+    code = f"""
+import sys
+sys.modules["transformers"] = None
+from eureka_lib import profiles
+experiment = profiles.{experiment}.base
+print(experiment.key)
+try:
+    experiment.build_model(experiment.build_task())
+except ImportError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    key, said = done.stdout.splitlines()
+    assert len(key) == 16 and "pip install -e '.[hf]'" in said
