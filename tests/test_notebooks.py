@@ -71,3 +71,5 @@ def test_it_runs_through_papermill(path, tmp_path, monkeypatch):
         facts = json.loads(picture.with_suffix(".json").read_text())
         assert facts["notebook"] == path.stem and facts["profile"] == "smoke"
     assert (folder / "notebooks" / f"{path.stem}.html").stat().st_size > 50_000
+    page = (folder / "index.html").read_text()
+    assert all(f'id="{picture.stem}"' in page for picture in pictures) and f"notebooks/{path.stem}.html" in page
