@@ -77,6 +77,17 @@ def gather(folder: Path, notebooks: Path) -> list[Chapter]:
     return [_chapter(folder, source, figures[name]) for name, source in sources.items() if source.exists()]
 
 
+def pages(notebooks: Path) -> list[tuple[str, str]]:
+    """Title and file name of the notebooks without a number, which have no figures: glossary and the like."""
+    files = [path for path in sorted(notebooks.glob("*.ipynb")) if not path.name[0].isdigit()]
+    return [(_title(nbformat.read(path, as_version=4).cells, path), path.name) for path in files]
+
+
+def _title(cells: list, source: Path) -> str:
+    headings = [h for cell in cells if cell.cell_type == "markdown" for h in HEADING.findall(cell.source)]
+    return headings[0] if headings else source.stem
+
+
 def _chapter(folder: Path, source: Path, figures: set[str]) -> Chapter:
     cells = nbformat.read(source, as_version=4).cells
     file = folder / "claims" / f"{source.stem}.json"
@@ -88,8 +99,7 @@ def _chapter(folder: Path, source: Path, figures: set[str]) -> Chapter:
     ]
     opening = next(cell.source for cell in cells if cell.cell_type == "markdown")
     paragraphs = [part for part in re.split(r"\n\s*\n", HEADING.sub("", opening)) if part.strip()]
-    title = (HEADING.findall(opening) or [source.stem])[0]
-    return Chapter(source.stem, source, title, "".join(paragraphs[:1]), entries)
+    return Chapter(source.stem, source, _title(cells, source), "".join(paragraphs[:1]), entries)
 
 
 def _place(cells: list, name: str) -> Iterator[int]:

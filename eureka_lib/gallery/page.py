@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from eureka_lib.gallery.entries import Chapter, gather
+from eureka_lib.gallery.entries import Chapter, gather, pages
 from eureka_lib.gallery.render import TEMPLATES, to_html, to_page
 from eureka_lib.progress import clock
 
@@ -37,7 +37,7 @@ def build(folder: Path, notebooks: Path, profile: str) -> Path | None:
 
     text = template.render(
         chapters=chapters, profile=profile, link=link, claims=_claims(chapters), picture=_picture, clock=clock,
-        markdown=lambda source: Markup(to_html(source, link)), counted=_counted,
+        markdown=lambda source: Markup(to_html(source, link)), counted=_counted, pages=pages(notebooks),
     )  # fmt: skip
     path = folder / "index.html"
     part = path.with_suffix(".part")
