@@ -8,7 +8,7 @@ whoever looks on, and as panels at a few spreads for the printed page and for ru
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import ipywidgets
 import matplotlib.pyplot as plt
@@ -30,24 +30,32 @@ LOWEST = 1e-6  # where the axis of the gradients ends: of a one-hot row nothing 
 
 @dataclass(frozen=True)
 class Head:
-    """A head of width C on B samples of N random tokens, in float64; its scaled logits have spread 1."""
+    """A head of width C on B samples of N random tokens, in float64.
 
-    tokens: Tensor  # (B, N, C)
+    What queries and keys read of a token, and what values read of it, may be two things.
+    """
+
+    tokens: Tensor  # (B, N, C): what queries and keys are made of
+    contents: Tensor  # (B, N, C): what values are made of
     matrices: Tensor  # (3, C, C): W_Q, W_K, W_V
     pull: Tensor  # (B, N, C): the gradient that arrives at what the head says
+    temperature: float = 1.0  # in multiples of the usual one
 
     @property
     def scale(self) -> Tensor:
-        """s = 1/sqrt(C)."""
-        return torch.tensor(self.tokens.shape[-1] ** -0.5, dtype=torch.float64)
+        """s = 1/sqrt(C), over the temperature."""
+        return torch.tensor(self.tokens.shape[-1] ** -0.5 / self.temperature, dtype=torch.float64)
 
 
 def random_head(keys: int, seed: int, width: int = 16, samples: int = 64) -> Head:
-    """A head on Gaussian tokens with Gaussian weights and gradients; W_Q and W_K give scaled logits of RMS spread 1."""
+    """A head on Gaussian tokens with Gaussian weights and gradients; W_Q and W_K give scaled logits of RMS spread 1.
+
+    Values read the same of a token as queries and keys do.
+    """
     generator = torch.Generator().manual_seed(seed)
     tokens, matrices, pull = (torch.randn(*shape, width, generator=generator, dtype=torch.float64)
                               for shape in ((samples, keys), (3, width), (samples, keys)))  # fmt: skip
-    head = Head(tokens, matrices * width**-0.5, pull)
+    head = Head(tokens, tokens, matrices * width**-0.5, pull)
     size = spread(logits_of(head)).square().mean().sqrt()
     return with_spread(head, float(1 / size))
 
@@ -55,7 +63,7 @@ def random_head(keys: int, seed: int, width: int = 16, samples: int = 64) -> Hea
 def with_spread(head: Head, factor: float) -> Head:
     """The head with W_Q and W_K each multiplied by the root of ``factor``: the spread of the logits by ``factor``."""
     factors = torch.tensor([factor**0.5, factor**0.5, 1.0], dtype=torch.float64)
-    return Head(head.tokens, head.matrices * factors[:, None, None], head.pull)
+    return replace(head, matrices=head.matrices * factors[:, None, None])
 
 
 def logits_of(head: Head) -> Tensor:
@@ -68,12 +76,14 @@ def gradients_of(head: Head) -> Tensor:
     """What the median row gives to W_Q, W_K and W_V, (3,): mean absolute gradients of the loss <pull, p v> of one row.
 
     With a_j = <pull, v_j>, the gradient at weight j, the logits receive g = s (diag(p) - p p^T) a. From there on it is
-    matrix times outer product: g k x^T for W_Q, q (g x)^T for W_K, and past the Jacobian pull (p x)^T for W_V.
+    matrix times outer product: g k x^T for W_Q, q (g x)^T for W_K, and past the Jacobian pull (p y)^T for W_V, where x
+    is what queries and keys are made of, and y what values are made of.
     """
-    x, q, k, v = (head.tokens, *(head.tokens @ matrix.T for matrix in head.matrices))
+    x, y, (w_q, w_k, w_v) = head.tokens, head.contents, head.matrices
+    q, k, v = x @ w_q.T, x @ w_k.T, y @ w_v.T
     p, a = torch.softmax(logits_of(head), -1), head.pull @ v.transpose(-2, -1)  # both (B, N, N)
     g = head.scale * p * (a - (p * a).sum(-1, keepdim=True))
-    outer_products = ((g @ k, x), (q, g @ x), (head.pull, p @ x))  # mean of |u w^T|: mean of |u| times mean of |w|
+    outer_products = ((g @ k, x), (q, g @ x), (head.pull, p @ y))  # mean of |u w^T|: mean of |u| times mean of |w|
     sizes = [left.abs().mean(-1) * right.abs().mean(-1) for left, right in outer_products]
     return torch.stack([size.flatten().median() for size in sizes])
 

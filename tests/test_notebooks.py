@@ -10,7 +10,7 @@ import pytest
 from eureka_lib import paths
 from eureka_lib.execute.__main__ import main
 
-NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
+NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("[0-9]*.ipynb"))  # the others are pages without code: test_pages.py
 
 
 def code_cells(notebook):
@@ -71,3 +71,5 @@ def test_it_runs_through_papermill(path, tmp_path, monkeypatch):
         facts = json.loads(picture.with_suffix(".json").read_text())
         assert facts["notebook"] == path.stem and facts["profile"] == "smoke"
     assert (folder / "notebooks" / f"{path.stem}.html").stat().st_size > 50_000
+    page = (folder / "index.html").read_text()
+    assert all(f'id="{picture.stem}"' in page for picture in pictures) and f"notebooks/{path.stem}.html" in page

@@ -33,7 +33,8 @@ examples:
 A cluster's workers must see this machine's run store: EUREKA_STORE=/shared/runs moves it. Whoever can connect to a dask
 scheduler or worker can run code there. An example for SLURM, and TLS: python -c "help('eureka_lib.cluster')"
 
-Figures go to figures/ (of another profile: to figures/PROFILE/), the notebooks as HTML to notebooks/ in there.
+Figures go to figures/ (of another profile: to figures/PROFILE/), the notebooks as HTML to notebooks/ in there;
+index.html beside them shows every figure with its claim and how to read it.
 A notebook that is up to date is skipped, and finished training runs are kept in any case: a rerun continues.
 An active conda or virtual environment is used if it satisfies pyproject.toml; else .venv is made with pip.
 """
@@ -119,10 +120,21 @@ def run(request: Request, stream: TextIO) -> int:
     except KeyboardInterrupt as signalled:
         stopped = str(signalled) or "SIGINT"
     print(display.summary(jobs, outcomes), file=stream, flush=True)
+    if not stopped:
+        print(_gallery(jobs[0]), file=stream, flush=True)
     if stopped:
         print(f"Stopped by {stopped}. The same command continues; what is done is kept.", file=stream, flush=True)
         return 128 + signal.Signals[stopped]
     return 1 if any(outcome.status == "FAILED" for outcome in outcomes) else 0
+
+
+def _gallery(job: Job) -> str:
+    """Write the page of all figures of the job's profile; what became of it, in one line."""
+    from eureka_lib import gallery
+    from eureka_lib.execute.display import from_here
+
+    page = gallery.build(Path(job.figures), Path(job.source).parent, job.profile)
+    return f"All figures on one page: {from_here(page)}" if page else "No figures yet, so no page of them."
 
 
 def _let_signals_stop() -> None:

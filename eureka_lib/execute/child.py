@@ -193,9 +193,10 @@ def _shorten(text: str, width: int) -> str:
 def _render(job: Job) -> None:
     """The executed notebook as one HTML file, pictures included."""
     import nbformat
-    from nbconvert import HTMLExporter
+
+    from eureka_lib.gallery import OfflineExporter
 
     notebook = nbformat.read(job.executed, as_version=4)
     resources = {"metadata": {"name": job.name, "path": str(Path(job.source).parent)}}
-    html, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook, resources=resources)
+    html, _ = OfflineExporter().from_notebook_node(notebook, resources=resources)
     write_atomically(job.html, html)

@@ -92,13 +92,13 @@ def summary(jobs: list[Job], outcomes: list[Outcome]) -> str:
     for end in ends.values():
         took = clock(end.seconds) if end.seconds else ""
         lines.append(f"  {end.status:<10}  {end.name:<{width}}  {took:>7}  {reason_text(end)}".rstrip())
-    lines += [f"Figures: {_from_here(Path(jobs[0].figures))}", f"Notebooks as HTML: {_from_here(jobs[0].products)}"]
+    lines += [f"Figures: {from_here(Path(jobs[0].figures))}", f"Notebooks as HTML: {from_here(jobs[0].products)}"]
     failed = sum(end.status == "FAILED" for end in ends.values())
     if failed:
         lines.append(f"{failed} of {len(jobs)} failed. A rerun executes these again and skips what is done.")
     return "\n".join(lines)
 
 
-def _from_here(path: Path) -> str:
+def from_here(path: Path) -> str:
     """``path`` relative to the working directory if it is inside."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
