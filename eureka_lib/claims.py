@@ -34,6 +34,8 @@ class Claim:
     profile: str
     source: str  # where the claim stands in the paper
     figure: str  # the figure that shows it
+    part: str = ""  # which part of the claim this is, in two or three words
+    about: str = ""  # which of several fixes and regimes it is about, if the claim is judged for more than one
 
 
 def verdict_of(interval: tuple[float, float], threshold: float) -> str:

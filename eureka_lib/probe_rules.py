@@ -38,7 +38,7 @@ def information_is_there(
         f"linear probes for the indicators' classes on all tokens of the last block, half-way to the EM: held-out "
         f"accuracy {found}; at the initial weights {np.mean(untrained):.2f}",
         found.value, found.interval, f"bootstrap interval over runs of the mean accuracy, above {RECOGNISED}",
-        RECOGNISED, profile, SOURCE, figure,
+        RECOGNISED, profile, SOURCE, figure, "inputs recognised",
     )  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def comparison_is_not_made(
         f'linear probes for "which target" on CLS of the last block, half-way to the EM: held-out accuracy {found}; '
         f"at the end of runs with an EM: {after}",
         found.value, found.interval, f"bootstrap interval over runs of the mean accuracy, below {NOT_YET_MADE}",
-        NOT_YET_MADE, profile, SOURCE, figure,
+        NOT_YET_MADE, profile, SOURCE, figure, "not compared yet",
     )  # fmt: skip
 
 

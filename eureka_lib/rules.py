@@ -61,7 +61,7 @@ def plateau_then_jump(runs: Sequence[Run], profile: str, figure: str) -> Claim:
         f"{step_text(median_step(moments))}",
         len(long) / len(runs), interval,
         "Wilson interval of the share of seeds with a plateau, and at least one plateau followed by a jump",
-        MAJORITY, profile, "abstract, figure of the training curves", figure,
+        MAJORITY, profile, "abstract, figure of the training curves", figure, "plateau, then a jump",
     )  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def no_plateau_without_attention(resnets: Sequence[Run], vits: Sequence[Run], pr
         f"log-rank p = {log_rank(moments, others):.2g}",
         quick / len(moments), interval,
         f"Wilson interval of the share of ResNet9 seeds with an EM within {AT_ONCE_SHARE:.0%} of the ViT's budget",
-        MAJORITY, profile, "abstract of v1, figure of the training curves", figure,
+        MAJORITY, profile, "abstract of v1, figure of the training curves", figure, "no plateau",
     )  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def single_step_at_once(runs: Sequence[Run], which: str, budget: int, profile: s
         f"{step_text(median_step(moments))}",
         quick / len(moments), interval,
         f"Wilson interval of the share of seeds with an EM within {AT_ONCE_SHARE:.0%} of the budget",
-        MAJORITY, profile, "abstract", figure,
+        MAJORITY, profile, "abstract", figure, f"{which} alone",
     )  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def slower_together(controls: Mapping[str, Sequence[Run]], runs: Sequence[Run], 
         + "; ".join(f"{which} {ratio}" for which, ratio in ratios.items()),
         worst.value, worst.interval,
         f"bootstrap intervals of the ratios at {confidence:.1%}, which is 95 % for all (Bonferroni), all below 1",
-        1.0, profile, "abstract", figure,
+        1.0, profile, "abstract", figure, "together slower",
     )  # fmt: skip
 
 
@@ -139,7 +139,7 @@ def alleviates(runs: Sequence[Run], baseline: Sequence[Run], name: str, profile:
         f"mean time to the EM (restricted to the budget), over softmax's: {estimates[0]}; with the EM at an accuracy "
         f"of {STRICT_THRESHOLD}: {estimates[1]}; log-rank p = {p:.2g}",
         "bootstrap interval of the ratio of restricted mean EM times, below 1 under both EM thresholds",
-        1.0, profile, figure, smaller=True,
+        1.0, profile, figure, "earlier", name, smaller=True,
     )  # fmt: skip
 
 
@@ -154,6 +154,7 @@ def likelier(runs: Sequence[Run], baseline: Sequence[Run], name: str, profile: s
         "C6", f"{name} makes learning the intermediate task likelier.", estimates, len(runs) + len(baseline),
         f"EMs in the budget: {k} of {len(runs)} against softmax's {k0} of {len(baseline)}; odds ratio {estimates[0]}",
         "exact interval of the odds ratio, above 1 under both EM thresholds", 1.0, profile, figure,
+        "likelier", name,
     )  # fmt: skip
 
 
@@ -165,6 +166,7 @@ def more_accurate(runs: Sequence[Run], baseline: Sequence[Run], name: str, profi
         f"mean final test accuracy {np.mean(_final(runs)):.3f} against softmax's {np.mean(_final(baseline)):.3f}; "
         f"difference {estimate}",
         "bootstrap interval of the difference of mean final accuracies, above 0", 0.0, profile, figure,
+        "more accurate", name,
     )  # fmt: skip
 
 
@@ -181,7 +183,8 @@ def fewer_steps(runs: Sequence[Run], baseline: Sequence[Run], name: str, profile
         "C6", f"{name} needs fewer training steps (v1: 95 % of the baseline in 20 % of the steps).", [estimate],
         len(runs) + len(baseline),
         f"mean steps to a test accuracy of {level:.3f} (95 % of softmax's mean final one), over softmax's: {estimate}",
-        "bootstrap interval of the ratio of restricted mean times, below 1", 1.0, profile, figure, smaller=True,
+        "bootstrap interval of the ratio of restricted mean times, below 1", 1.0, profile, figure,
+        "fewer steps", name, smaller=True,
     )  # fmt: skip
 
 
@@ -214,7 +217,7 @@ def temperature_matters(groups: Mapping[float, Sequence[Run]], profile: str, fig
         + (f" ({', '.join(f'{s:g}' for s in decided)})" if decided else ""),
         ratio.value, ratio.interval,
         f"bootstrap interval of the ratio at {confidence:.1%}, which is 95 % for all {len(others)} scales (Bonferroni)",
-        1.0, profile, "abstract", figure,
+        1.0, profile, "abstract", figure, f"scale x {scale:g}", "temperature",
     )  # fmt: skip
 
 
@@ -231,7 +234,7 @@ def more_robust(rates: pd.DataFrame, method: str, profile: str, figure: str) -> 
         f"EM rate averaged over {len(rates)} cells: {rates[method].mean():.2f} against softmax's "
         f"{rates['softmax'].mean():.2f}; difference {estimate}",
         estimate.value, estimate.interval, "bootstrap interval over cells of the mean difference of EM rates, above 0",
-        0.0, profile, "abstract", figure,
+        0.0, profile, "abstract", figure, FIX_NAMES[method], "robustness",
     )  # fmt: skip
 
 
@@ -243,14 +246,14 @@ def _under_both_thresholds(
 
 def compared(
     claim: str, statement: str, estimates: Sequence[Estimate], n: int, effect: str, test: str, threshold: float,
-    profile: str, figure: str, smaller: bool = False, source: str = "abstract",
+    profile: str, figure: str, part: str, about: str, smaller: bool = False, source: str = "abstract",
 ) -> Claim:  # fmt: skip
     """A comparison's row: the verdict of all ``estimates`` if they agree, else undecided; the first one is reported."""
     verdicts = {verdict_of(estimate.interval, threshold) for estimate in estimates}
     verdict = verdicts.pop() if len(verdicts) == 1 else UNDECIDED
     return Claim(
         claim, statement, opposite(verdict) if smaller else verdict, n, effect, estimates[0].value,
-        estimates[0].interval, test, threshold, profile, source, figure,
+        estimates[0].interval, test, threshold, profile, source, figure, part, about,
     )  # fmt: skip
 
 
@@ -306,7 +309,7 @@ def starved(runs: Sequence[Run], sizes: pd.DataFrame, profile: str, figure: str)
         f"geometric means over the plateaus of {len(plateaus)} of {len(runs)} runs",
         weaker.value, weaker.interval,
         "bootstrap intervals over runs of both ratios, above 1 (the row has the smaller ratio's)", 1.0, profile,
-        "abstract", figure,
+        "abstract", figure, "queries, keys starve",
     )  # fmt: skip
 
 
@@ -328,7 +331,7 @@ def because_of_softmax(
         f"gradient of W_V over the mean of those of W_Q and W_K, softmax's over NormSoftmax's at the same steps: "
         f"{ratio}; geometric mean over {len(pairs)} seeds",
         ratio.value, ratio.interval, "bootstrap interval over seeds of the paired ratio, above 1", 1.0, profile,
-        "abstract", figure,
+        "abstract", figure, "softmax is the cause",
     )  # fmt: skip
 
 
@@ -351,7 +354,7 @@ def ill_distributed(runs: Sequence[Run], sizes: pd.DataFrame, profile: str, figu
         f"mean normalised entropy of the attention on the plateau against the end of training{means}; difference "
         f"{difference}, in {len(jumped)} of {len(runs)} runs with a plateau and an EM",
         difference.value, difference.interval, "bootstrap interval over runs of the paired difference, above 0", 0.0,
-        profile, "abstract", figure,
+        profile, "abstract", figure, "too even",
     )  # fmt: skip
 
 

@@ -193,6 +193,24 @@ def test_why_a_notebook_runs_again(job, monkeypatch):
     assert records.why_run(job) == "not finished before"
 
 
+def test_a_notebook_of_others_claims_runs_last_and_again_when_they_change(tmp_path, monkeypatch):
+    monkeypatch.setattr(parent, "Child", FakeChild)
+    source = write_notebook(tmp_path / "notebooks" / "01_score.ipynb")
+    notebook = nbformat.read(source, 4)
+    notebook.cells.append(new_code_cell("read()", metadata={"tags": ["claims"]}))
+    nbformat.write(notebook, source)
+    write_notebook(tmp_path / "notebooks" / "02_other.ipynb")
+    status, text = execute(tmp_path, workers=2)
+    assert status == 0 and text.index("02_other  ok") < text.index("01_score  starts")
+
+    (job,) = jobs.plan({"01_score": source}, tmp_path / "figures", "smoke")
+    finish(job)
+    assert records.why_run(job) is None
+    claims = Path(job.figures, "claims", "02_other.json")
+    claims.write_text("[]")
+    assert records.why_run(job) == "claims of other notebooks changed"
+
+
 class FakeChild:
     """Stands for a notebook that is done at the third look."""
 

@@ -44,6 +44,11 @@ class Job:
         return self.products / f"{self.name}.html"
 
     @property
+    def reads_claims(self) -> bool:
+        """Whether it is made of what other notebooks leave: a cell of it is tagged ``claims``."""
+        return any("claims" in tags for _, _, tags in read_cells(Path(self.source)))
+
+    @property
     def record(self) -> Path:
         """The success record."""
         return self.products / f"{self.name}.json"

@@ -92,7 +92,15 @@ def _environment(job: Job, scratch: Path) -> dict[str, str]:
 
 
 def execute_all(jobs: list[Job], workers: int, force: bool, display: Display) -> Iterator[Outcome]:
-    """Execute the jobs that need it, ``workers`` at a time, and yield each outcome as it comes."""
+    """Execute the jobs that need it, ``workers`` at a time, and yield each outcome as it comes.
+
+    Notebooks that read others' claims come last, when those have been made.
+    """
+    yield from _execute([job for job in jobs if not job.reads_claims], workers, force, display)
+    yield from _execute([job for job in jobs if job.reads_claims], workers, force, display)
+
+
+def _execute(jobs: list[Job], workers: int, force: bool, display: Display) -> Iterator[Outcome]:
     waiting, running = [], []
     for job in jobs:
         if reason := "--force" if force else why_run(job):

@@ -36,6 +36,7 @@ def ingredients(job: Job) -> dict:
         "library": library_hash(),
         "python": platform.python_version(),
         "torch": _version("torch"),
+        "claims of other notebooks": claims_hash(job) if job.reads_claims else None,
     }
 
 
@@ -44,6 +45,12 @@ def library_hash() -> str:
     package = paths.ROOT / "eureka_lib"
     files = sorted(package.rglob("*.py"))
     return _sha256("".join(f"{p.relative_to(package)} {_sha256(p.read_bytes())}\n" for p in files).encode())
+
+
+def claims_hash(job: Job) -> str:
+    """One hash over what the other notebooks of the profile claim."""
+    files = sorted((Path(job.figures) / "claims").glob("*.json"))
+    return _sha256("".join(f"{p.name} {_sha256(p.read_bytes())}\n" for p in files if p.stem != job.name).encode())
 
 
 def artefacts(job: Job) -> dict[str, str]:
@@ -65,7 +72,7 @@ def why_run(job: Job) -> str | None:
     if record is None:
         return "not finished before"
     for part, now in ingredients(job).items():
-        if record[part] != now:
+        if record.get(part) != now:
             return f"{part} changed"
     there = artefacts(job)
     for name, digest in record["artefacts"].items():
