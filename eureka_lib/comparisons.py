@@ -4,6 +4,7 @@ Everything here takes groups of runs by name, ``{"softmax": [run, ...], ...}``, 
 run: a censored one as a hollow mark at the end of its budget, never left out.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -150,13 +151,17 @@ def plot_rate(axis: Axes, groups: Mapping[float, Sequence[Run]], colour: str) ->
     log_axis(axis, list(groups))
 
 
-def plot_sweep(groups: Mapping[float, Sequence[Run]], label: str) -> Figure:
-    """What a number that is varied does: EM rate, EM steps, final accuracy, attention entropy on the plateau."""
+def plot_sweep(groups: Mapping[float, Sequence[Run]], label: str, plateau: float) -> Figure:
+    """What a number that is varied does: EM rate, EM steps, final accuracy, attention entropy on the plateau.
+
+    ``plateau`` is the derived accuracy there.
+    """
     colour = figures.colour_of("softmax")
     figure, axes = figures.plt.subplots(2, 2, figsize=(figures.PLOT_WIDTH, 4.6), sharex=True)
     plot_rate(axes[0, 0], groups, colour)
     plot_against(axes[0, 1], groups, "EM step", "EM step", colour)
     plot_against(axes[1, 0], groups, "final accuracy", "final test accuracy", colour)
+    figures.derived_line(axes[1, 0], plateau, "plateau")
     plot_against(axes[1, 1], groups, "attention_entropy", "attention entropy / log N", colour)
     for axis in axes[1]:
         axis.set_xlabel(label)
@@ -165,10 +170,12 @@ def plot_sweep(groups: Mapping[float, Sequence[Run]], label: str) -> Figure:
 
 def plot_schedules(axis: Axes, table: pd.DataFrame) -> None:
     """Scale factors over training: a line per ``shape`` of a table with columns shape, step and factor."""
-    sns.lineplot(table, x="step", y="factor", hue="shape", style="shape", palette="colorblind", ax=axis)
+    dashes = itertools.cycle(("--", ":", "-", "-."))
+    for (shape, line), dash in zip(table.groupby("shape", sort=False), dashes, strict=False):
+        axis.plot(line["step"], line["factor"], dash, color=figures.colour_of(shape), label=figures.label_of(shape))
     axis.set(xlabel="training step", ylabel="scale / usual scale")
-    axis.axhline(1, color=figures.DERIVED, lw=0.8, ls=":")
-    axis.get_legend().set_title(None)
+    figures.derived_line(axis, 1, "usual scale", decimals=0)
+    axis.legend()
 
 
 def labelled_table(groups: Mapping[Any, Sequence[Run]], column: str) -> pd.DataFrame:
@@ -210,12 +217,14 @@ def rate_grid(groups: Mapping[tuple, Sequence[Run]], names: tuple[str, str]) -> 
 
 def plot_grid(axis: Axes, grid: pd.DataFrame, names: tuple[str, str], bar: bool) -> None:
     """A grid of EM rates as a heat map: k/n and the mean restricted EM time written in each cell."""
-    rates = grid.pivot(index=names[0], columns=names[1], values="EM rate")
+    first = grid[names[0]].unique()  # in the order of the table; pivot sorts
+    rates = grid.pivot(index=names[0], columns=names[1], values="EM rate").loc[first]
     text = grid.assign(text=[f"{k}/{n}\n{t:.0f}" for k, n, t in
                              zip(grid["k"], grid["n"], grid["mean restricted EM time"], strict=True)])  # fmt: skip
-    words = text.pivot(index=names[0], columns=names[1], values="text")
+    words = text.pivot(index=names[0], columns=names[1], values="text").loc[first]
     sns.heatmap(rates, annot=words, fmt="", cmap="cividis", vmin=0, vmax=1, ax=axis, cbar=bar, linewidths=0.5,
                 annot_kws={"fontsize": 8}, cbar_kws={"label": "EM rate"})  # fmt: skip
+    figures.make_readable(axis)
     axis.set_yticks(axis.get_yticks(), [_name(value) for value in rates.index], rotation=0)
     axis.set(xlabel=names[1], ylabel=names[0])
 

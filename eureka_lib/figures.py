@@ -231,6 +231,14 @@ def derived_line(axis: Axes, value: float, text: str, decimals: int = 2) -> None
     axis.annotate(label, (1.01, value), xycoords=place, va="center", fontsize=8, color=DERIVED)
 
 
+def make_readable(axis: Axes) -> None:
+    """Write the numbers of a heat map in black or white, whichever stands out more from its cell (WCAG contrast)."""
+    for text, colour in zip(axis.texts, axis.collections[0].get_facecolors(), strict=True):
+        parts = np.where(colour[:3] <= 0.03928, colour[:3] / 12.92, ((colour[:3] + 0.055) / 1.055) ** 2.4)
+        luminance = parts @ [0.2126, 0.7152, 0.0722]
+        text.set_color("black" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "white")
+
+
 def plot_seeds(axis: Axes, runs: Sequence[Run], column: str, moment_of: Callable[[Run], Moment] = moment_of) -> None:
     """One line per run of a history's ``column`` against the training step, with a star at each Eureka-moment."""
     seen = set()

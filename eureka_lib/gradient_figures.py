@@ -169,6 +169,8 @@ def plot_ratios(axes: Sequence[Axes], table: pd.DataFrame, runs: Sequence[Run]) 
             flat = one[one["plateau"]]
             axis.plot(flat["step"], flat[column], ".", color=colour_of(method), ms=4)
         axis.axhline(1, color=DERIVED, ls="--", lw=1, zorder=1)
+        axis.annotate("equal", (0.99, 1), (0, -2), ("axes fraction", "data"), "offset points", ha="right", va="top",
+                      fontsize=8, color=DERIVED)  # fmt: skip
         axis.set(yscale="log", xlabel="training step", title=f"gradient of $W_V$ over that of ${name}$")
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_major_formatter("{x:g}")
@@ -214,7 +216,7 @@ def plot_attention(maps: dict[str, dict[str, Tensor]]) -> Figure:
             _map(axis, weights)
         column[-1].set_xticks(range(5), TOKENS, rotation=90, fontsize=7)
     for i, axis in enumerate(axes[:, 0]):
-        axis.set_yticks(range(5), TOKENS, fontsize=5.5)
+        axis.set_yticks(range(5), TOKENS, fontsize=6.5)
         axis.set_ylabel(f"layer {i // heads + 1}\nhead {i % heads + 1}", fontsize=8)
     for axis, seed in zip(axes[0, :: n + 1], maps, strict=True):
         axis.annotate(seed, (0, 1), (0, 32), "axes fraction", "offset points", fontsize=10).set_in_layout(False)

@@ -304,6 +304,7 @@ def _draw_map(axis: Axes, rows: pd.DataFrame) -> None:
     words = number.map(lambda value: f"{value:.2f}".removeprefix("0"))
     sns.heatmap(colour, annot=words, fmt="", cmap="cividis", vmin=0, vmax=1, ax=axis, cbar=False,
                 annot_kws={"fontsize": 7})  # fmt: skip
+    figures.make_readable(axis)
     borders = np.flatnonzero(np.diff(rows.drop_duplicates("place")["layer"])) + 1
     axis.hlines(borders, *axis.get_xlim(), color="white", lw=2.5)
     axis.set(xlabel="", ylabel="")
@@ -354,6 +355,8 @@ def plot_every_run(rows: pd.DataFrame, subjects: Sequence[Subject]) -> Figure:
     shown = (("indicators", ALL_TOKENS, RECOGNISED), ("which target", CLS, NOT_YET_MADE))
     for axis, (asked, tokens, threshold) in zip(axes, shown, strict=True):
         axis.axvline(threshold, color=figures.DERIVED, ls="--", lw=1, zorder=0)
+        axis.annotate(f" rule: {threshold:g}", (threshold, 0.02), xycoords=("data", "axes fraction"), fontsize=8,
+                      color=figures.DERIVED)  # fmt: skip
         for phase, style in marks.items():
             steps = {subject.seed: subject.phases[phase] for subject in subjects}
             found = accuracies(rows, steps, asked, tokens)

@@ -66,7 +66,7 @@ def test_methods_get_a_panel_each():
 
 
 def test_sweep_shows_every_run_and_the_rate():
-    figure = comparisons.plot_sweep({0.25: SLOW, 1: QUICK}, "scale")
+    figure = comparisons.plot_sweep({0.25: SLOW, 1: QUICK}, "scale", 0.55)
     rate, steps = figure.axes[:2]
     heights = [line.get_ydata()[0] for line in rate.get_lines() if line.get_marker() == "o"]
     assert heights == [0.6, 1.0]

@@ -46,8 +46,8 @@ def plot_rows(rows: Sequence[Row]) -> Figure:
 
 def _verdict(row: Row) -> str:
     """The median, and whether it is within the row's bar."""
-    bar = "" if row.bar is None else f" {'≤' if row.met else '>'} {row.bar:.2g}"
-    ratio = f"{row.ratio:.2g}" if row.ratio < 100 else f"{row.ratio:.0f}"
+    bar = "" if row.bar is None else f" {'≤' if row.met else '>'} {row.bar:.3g}"
+    ratio = f"{row.ratio:.3g}" if row.ratio < 100 else f"{row.ratio:.0f}"
     return f"{ratio}{bar}"
 
 
