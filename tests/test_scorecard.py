@@ -1,6 +1,5 @@
 """The scorecard: claims are read back, drawn, and stand in the README as they are in the figures' folder."""
 
-import json
 from dataclasses import replace
 
 import pytest
