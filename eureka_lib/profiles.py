@@ -19,6 +19,7 @@ from eureka_lib.models.vit import ViTConfig
 from eureka_lib.tasks.in_context import InContextConfig
 from eureka_lib.tasks.language import LanguageConfig
 from eureka_lib.tasks.two_step import TwoStepConfig
+from eureka_lib.training.gradients import GRADIENT_SCALINGS
 from eureka_lib.validation import check_choice, check_whole
 
 
@@ -27,13 +28,14 @@ class Regime:
     """A task and a model at one size, in which methods are compared.
 
     ``base`` is the experiment that methods change; ``tuned`` what tuning found for each method, on seeds from 1000 on
-    and with the same number of tried settings for all; ``seeds`` how many seeds are reported.
+    and with the same number of tried settings for all; ``seeds`` how many seeds are reported, or ``fewer`` of a method.
     """
 
     name: str
     base: Experiment
     tuned: dict[str, dict[str, float]]
     seeds: int
+    fewer: dict[str, int] = field(default_factory=dict)
 
     def experiment(self, method: str) -> Experiment:
         """The experiment of a method, with its tuned settings; ValueError for an unknown method."""
@@ -47,7 +49,7 @@ class Regime:
         """
         wanted = [check_choice("method", name, METHODS) for name in methods] or list(self.tuned)
         chosen = ["softmax", *(name for name in wanted if name in self.tuned and name != "softmax")]
-        return {name: seeded(self.experiment(name), seeds, self.seeds) for name in chosen}
+        return {name: seeded(self.experiment(name), seeds, self.fewer.get(name, self.seeds)) for name in chosen}
 
 
 @dataclass(frozen=True)
@@ -283,7 +285,7 @@ PAPER_TUNED_LANGUAGE = {method: {"learning_rate": 5e-4} for method in TUNED_LANG
 LAPTOP_REGIMES = (
     Regime("patterns, 16 tokens", PATTERNS_16, TUNED_16, seeds=20),
     Regime("digits, 4 tokens", DIGITS_VIT.vary(steps=800, evaluate_every=25, test_samples=500), TUNED_DIGITS, seeds=20),
-    Regime("patterns, 4 tokens", PATTERNS_4, TUNED_4, seeds=20),
+    Regime("patterns, 4 tokens", PATTERNS_4, TUNED_4, seeds=20, fewer=dict.fromkeys(GRADIENT_SCALINGS, 10)),
 )
 
 
@@ -313,7 +315,7 @@ PROFILES = {
         resnet=_smoke(DIGITS_RESNET).vary(base_width=4),
         vit_seeds=2,
         resnet_seeds=2,
-        regimes=tuple(replace(regime, base=_smoke(regime.base), seeds=2) for regime in LAPTOP_REGIMES),
+        regimes=tuple(replace(regime, base=_smoke(regime.base), seeds=2, fewer={}) for regime in LAPTOP_REGIMES),
         gallery=Gallery({name: _smoke(network) for name, network in LAPTOP_GALLERY.networks.items()}, seeds=1),
         anatomy=_smoke(DIGITS_ANATOMY),
         anatomy_seeds=2,

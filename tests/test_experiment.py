@@ -12,7 +12,7 @@ from eureka_lib import profiles
 from eureka_lib.experiment import TASKS, Experiment, run
 from eureka_lib.models.resnet import ResNet9
 from eureka_lib.models.vit import ViT
-from eureka_lib.trainer import learning_rate_of
+from eureka_lib.trainer import flushes_denormals, learning_rate_of
 
 
 def test_vary_finds_the_part(tiny):
@@ -81,9 +81,23 @@ def test_a_run_is_stored_and_found_again(tiny, store):
 def test_a_run_leaves_generator_and_threads_as_they_were(tiny, store):
     torch.manual_seed(1)
     threads, expected = torch.get_num_threads(), torch.rand(3)
+    assert not flushes_denormals()
     torch.manual_seed(1)
     run(tiny, store)
     assert torch.equal(torch.rand(3), expected) and torch.get_num_threads() == threads
+    assert not flushes_denormals()
+
+
+def test_training_counts_numbers_below_the_smallest_normal_one_as_zero(tiny, store):
+    seen = []
+    run(tiny, store, lambda history: seen.append(flushes_denormals()))
+    assert all(seen)
+    torch.set_flush_denormal(True)
+    try:
+        run(tiny.vary(seed=1), store)
+        assert flushes_denormals(), "as it was"
+    finally:
+        torch.set_flush_denormal(False)
 
 
 SCRIPT = """

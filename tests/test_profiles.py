@@ -38,3 +38,12 @@ def test_reported_seeds_count_from_zero():
     assert [e.data_seed for e in profiles.seeded(vit, 2, 3)] == [0, 1]
     with pytest.raises(ValueError, match="number of seeds must be a whole number >= 0, got -1"):
         profiles.seeded(vit, -1, 3)
+
+
+def test_the_gradient_scaling_baselines_have_fewer_seeds_on_a_laptop():
+    groups = profiles.get("laptop").cheap.groups()
+    assert {name: len(group) for name, group in groups.items() if len(group) != 20} == dict.fromkeys(
+        ("to_block_mean", "to_value_mean", "to_value_mean_per_head"), 10
+    )
+    assert {len(group) for group in profiles.get("smoke").cheap.groups().values()} == {2}
+    assert {len(group) for group in profiles.get("laptop").cheap.groups(seeds=3).values()} == {3}
