@@ -45,7 +45,7 @@ def test_each_token_is_half_of_one_cell():
 def test_the_answer_is_read_from_the_mean_of_all_tokens():
     """Without positions the order of the tokens does not matter; with them it does."""
     torch.manual_seed(0)
-    model, images = PooledViT(PooledViTConfig(**SMALL), 16, 10).eval(), torch.randn(3, 3, 16, 16)
+    model, images = PooledViT(PooledViTConfig(**SMALL, position_std=1.0), 16, 10).eval(), torch.randn(3, 3, 16, 16)
     mirrored = images.roll(8, dims=-1)  # swaps the two columns of tokens
     assert not torch.allclose(model(images), model(mirrored), atol=1e-4)
     torch.nn.init.zeros_(model.position)
