@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from eureka_lib.models.gpt2 import InContextGPT2
+from eureka_lib.models.pooled_vit import PooledViT, PooledViTConfig
 from eureka_lib.models.resnet import ResNet9
 from eureka_lib.models.roberta import Roberta
 from eureka_lib.models.vit import ViT, ViTConfig
@@ -51,10 +52,12 @@ ALL_TASKS: dict[str, type[Task]] = {**TASKS, "in_context": InContextTask, "maske
 # By name: the tasks that a model is for, and how it is built from its configuration and the task.
 MODELS: dict[str, tuple[Collection[str], Callable[[Any, Any], nn.Module]]] = {
     "vit": (TASKS, lambda config, task: ViT(config, task.image_size, task.n_classes)),
+    "pooled_vit": (TASKS, lambda config, task: PooledViT(config, task.image_size, task.n_classes)),
     "resnet9": (TASKS, lambda config, task: ResNet9(config, task.n_classes)),
     "gpt2": (["in_context"], lambda config, task: InContextGPT2(config, task.config.dimensions, task.config.points)),
     "roberta": (["masked_language"], lambda config, task: Roberta(config, task.config.vocabulary, task.config.tokens)),
 }
+VISION_TRANSFORMERS = (ViTConfig, PooledViTConfig)  # whose attention layers are ours: seen into, rescaled, stacked
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ class Experiment:
             raise ValueError(
                 f"{self.fix} treats attention, of which {self.model.name} has none; allowed is FixConfig()"
             )
-        if self.fix.gradient_scaling != "none" and not isinstance(self.model, ViTConfig):
+        if self.fix.gradient_scaling != "none" and not isinstance(self.model, VISION_TRANSFORMERS):
             raise ValueError(
                 f"gradient_scaling {self.fix.gradient_scaling!r} is for a ViT, not {self.model.name}; allowed is 'none'"
             )
@@ -265,7 +268,7 @@ def stack_key(experiment: Experiment) -> Hashable | None:
     what a fix does to it. A ResNet keeps running statistics, and stochastic depth draws random numbers inside the
     forward pass: neither can be stacked.
     """
-    if not isinstance(experiment.model, ViTConfig) or experiment.model.stochastic_depth:
+    if not isinstance(experiment.model, VISION_TRANSFORMERS) or experiment.model.stochastic_depth:
         return None
     own = ("learning_rate", "learning_rate_schedule", "edge_learning_rate", "warmup_steps", "weight_decay")
     settings = tuple(value for name, value in asdict(experiment.training).items() if name not in own)

@@ -33,6 +33,8 @@ COLOURS = {
     "to_block_mean": "#7F7F7F",
     "to_value_mean": "#4D4D4D",
     "to_value_mean_per_head": "#A6761D",
+    "sinkhorn": "#56B4E9",
+    "qr": "#000000",
     "linear": "#E69F00",
     "cosine": "#E69F00",
     "half_cosine": "#E69F00",
@@ -47,6 +49,16 @@ LABELS = {
     "to_block_mean": "ViT, gradients to block mean",
     "to_value_mean": "ViT, gradients to value mean",
     "to_value_mean_per_head": "ViT, gradients to value mean per head",
+    "softmax1": "ViT, softmax1",
+    "attention_sink": "ViT, attention sink",
+    "scalable_softmax": "ViT, scalable softmax",
+    "learnable_temperature": "ViT, learnable temperature",
+    "qk_norm": "ViT, QK-norm",
+    "sigmoid": "ViT, sigmoid",
+    "sparsemax": "ViT, sparsemax",
+    "entmax15": "ViT, entmax-1.5",
+    "sinkhorn": "ViT, Sinkhorn",
+    "qr": "ViT, QR",
     "linear": "Heat Treatment, linear",
     "cosine": "Heat Treatment, cosine",
     "half_cosine": "Heat Treatment, half cosine",
@@ -274,23 +286,26 @@ def plot_accuracy(axis: Axes, runs: Sequence[Run], task: TwoStepTask) -> None:
 def plot_survival(axis: Axes, groups: dict[str, Sequence[Run]]) -> None:
     """Kaplan-Meier curves: share of runs still without an EM, per method, with 95 % band and ticks where censored."""
     for method, runs in groups.items():
-        moments = [moment_of(run) for run in runs]
-        curve, end = kaplan_meier(moments), max(run.history["step"].iloc[-1] for run in runs)
-        steps, no_em, low, high = (
-            np.concatenate([[first], values, [last]]) for first, values, last in (
-                (0, curve.steps, end), (1, curve.no_em, curve.no_em[-1]),
-                (1, curve.low, curve.low[-1]), (1, curve.high, curve.high[-1]))
-        )  # fmt: skip
-        k = sum(moment.happened for moment in moments)
-        axis.step(
-            steps, no_em, where="post", color=colour_of(method), label=f"{label_of(method)}:\n{k} of {len(runs)} EMs"
-        )
-        axis.fill_between(steps, low, high, step="post", color=colour_of(method), alpha=0.15, lw=0)
-        for moment in moments:
-            if not moment.happened:
-                axis.plot(moment.step, curve.no_em[-1], "|", color=colour_of(method), ms=10, mew=1.5)
+        k = sum(moment_of(run).happened for run in runs)
+        plot_survival_curve(axis, runs, colour_of(method), f"{label_of(method)}:\n{k} of {len(runs)} EMs")
     axis.set(xlabel="training step", ylabel="share of runs without an EM", ylim=(-0.03, 1.03))
     axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
+
+
+def plot_survival_curve(axis: Axes, runs: Sequence[Run], colour: str, label: str) -> None:
+    """One Kaplan-Meier curve with its band and its ticks."""
+    moments = [moment_of(run) for run in runs]
+    curve, end = kaplan_meier(moments), max(run.history["step"].iloc[-1] for run in runs)
+    steps, no_em, low, high = (
+        np.concatenate([[first], values, [last]]) for first, values, last in (
+            (0, curve.steps, end), (1, curve.no_em, curve.no_em[-1]),
+            (1, curve.low, curve.low[-1]), (1, curve.high, curve.high[-1]))
+    )  # fmt: skip
+    axis.step(steps, no_em, where="post", color=colour, label=label)
+    axis.fill_between(steps, low, high, step="post", color=colour, alpha=0.15, lw=0)
+    for moment in moments:
+        if not moment.happened:
+            axis.plot(moment.step, curve.no_em[-1], "|", color=colour, ms=10, mew=1.5)
 
 
 class LiveCurve:

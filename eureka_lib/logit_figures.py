@@ -38,9 +38,9 @@ DIVISORS = {  # what a row of logits of spread sigma is divided by, the effectiv
 
 
 def methods(scale: float, sharp: float) -> dict[str, WeightsOf]:
-    """Every normaliser of the library at ``scale``, and softmax at the scale ``sharp`` where Heat Treatment starts."""
+    """The paper's normalisers at ``scale``, and softmax at the scale ``sharp`` where Heat Treatment starts."""
     at = partial(torch.tensor, dtype=torch.float64)
-    ours = {name: partial(normaliser, scale=at(scale)) for name, normaliser in NORMALISERS.items()}
+    ours = {name: partial(NORMALISERS[name], scale=at(scale)) for name in DIVISORS}
     return ours | {"heat_treatment": partial(softmax, scale=at(sharp))}
 
 

@@ -1,4 +1,4 @@
-"""The paper's methods by name: what each changes in an experiment.
+"""The paper's methods, and today's attention beside them, by name: what each changes in an experiment.
 
 ``experiment.vary(**METHODS["heat_treatment"])`` is all there is to it. Settings that were tuned, such as a learning
 rate for each method, belong to the profiles.
@@ -12,4 +12,14 @@ METHODS: dict[str, dict[str, str | float]] = {
     "to_block_mean": {"gradient_scaling": "to_block_mean"},
     "to_value_mean": {"gradient_scaling": "to_value_mean"},
     "to_value_mean_per_head": {"gradient_scaling": "to_value_mean_per_head"},
+    "softmax1": {"attention": "softmax1"},
+    "attention_sink": {"attention": "attention_sink"},
+    "scalable_softmax": {"attention": "scalable_softmax"},
+    "learnable_temperature": {"attention": "learnable_temperature"},
+    "qk_norm": {"attention": "qk_norm"},
+    "sigmoid": {"attention": "sigmoid"},
+    "sparsemax": {"attention": "sparsemax"},
+    "entmax15": {"attention": "entmax15"},
+    "sinkhorn": {"attention": "sinkhorn"},
+    "qr": {"attention": "qr"},
 }

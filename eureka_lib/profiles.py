@@ -12,6 +12,7 @@ from eureka_lib import paths
 from eureka_lib.experiment import TASKS, Experiment, TrainingConfig
 from eureka_lib.methods import METHODS
 from eureka_lib.models.gpt2 import InContextGPT2Config
+from eureka_lib.models.pooled_vit import PooledViTConfig
 from eureka_lib.models.resnet import ResNetConfig
 from eureka_lib.models.roberta import RobertaConfig
 from eureka_lib.models.vit import ViTConfig
@@ -73,13 +74,32 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class RateTable:
+    """The follow-up's table: every method at every learning rate, none of them tuned, and the reported seeds."""
+
+    base: Experiment
+    methods: tuple[str, ...]
+    rates: tuple[float, ...]
+    seeds: int
+
+    def groups(self, seeds: int = 0) -> dict[tuple[str, float], list[Experiment]]:
+        """Experiments by method and learning rate; ``seeds`` 0 means as many as usual."""
+        return {
+            (method, rate): seeded(self.base.vary(**METHODS[method], learning_rate=rate), seeds, self.seeds)
+            for method in self.methods
+            for rate in self.rates
+        }
+
+
+@dataclass(frozen=True)
 class Profile:
     """A size: Figure 1's ``vit`` and ``resnet`` with the numbers of their reported seeds, and its regimes.
 
     ``regimes`` are those in which methods are compared, the one closest to the paper first, the cheapest last.
     ``gallery`` gives all tasks to the same two networks. ``anatomy`` is what the notebooks on gradients and on probes
     take apart: ``anatomy_seeds`` runs that keep their weights every ``weights_every`` steps. ``in_context`` is the
-    regime of in-context learning, ``language`` that of masked language modelling.
+    regime of in-context learning, ``language`` that of masked language modelling. In ``zoo`` today's attention is
+    compared with the paper's; ``follow_up`` is the table of the paper's follow-up.
     """
 
     name: str
@@ -94,6 +114,8 @@ class Profile:
     weights_every: int
     in_context: Regime
     language: Regime
+    zoo: Regime
+    follow_up: RateTable
 
     @property
     def cheap(self) -> Regime:
@@ -152,12 +174,43 @@ TUNED_4 = {
     "to_value_mean": {"learning_rate": 0.004},
     "to_value_mean_per_head": {"learning_rate": 0.002},
 }
+# What python -m eureka_lib.search zoo found.
+TUNED_ZOO = {
+    "softmax1": {"learning_rate": 0.002},
+    "attention_sink": {"learning_rate": 0.002},
+    "scalable_softmax": {"learning_rate": 0.002},
+    "learnable_temperature": {"learning_rate": 0.002},
+    "qk_norm": {"learning_rate": 0.002},
+    "sigmoid": {"learning_rate": 0.002},
+    "sparsemax": {"learning_rate": 0.002},
+    "entmax15": {"learning_rate": 0.002},
+    "sinkhorn": {"learning_rate": 0.002},
+    "qr": {"learning_rate": 0.002},
+}
+PAPERS = ("softmax", "norm_softmax", "heat_treatment")  # the paper's methods that the zoo is held against
+LAPTOP_ZOO = {method: TUNED_4[method] for method in PAPERS} | TUNED_ZOO
 TUNED_PAPER = {
     "softmax": {"learning_rate": 5e-4},
     "norm_softmax": {"learning_rate": 1e-5},
     "norm_softmax_var": {"learning_rate": 1e-5},
     "heat_treatment": {"learning_rate": 1e-4},
 }
+
+# At the paper's scale nothing was tuned for the zoo: all have softmax's rate there. QR is of no use where there are 197
+# tokens and 64 features per head.
+PAPER_ZOO = {method: TUNED_PAPER[method] for method in PAPERS}
+PAPER_ZOO |= {method: TUNED_PAPER["softmax"] for method in TUNED_ZOO if method != "qr"}
+
+# Born et al.'s table (2025): their task, patches, depth, batch, epochs and rates. The rest is not known to us; ours are
+# the paper's warm-up, cosine, weight decay and label smoothing, and the network's width (see PooledViTConfig).
+FOLLOW_UP_METHODS = ("softmax", "norm_softmax_var", "sinkhorn", "qr")
+FOLLOW_UP_RATES = (1e-3, 7e-4, 5e-4)
+PAPER_FOLLOW_UP = replace(PAPER_VIT, model=PooledViTConfig()).vary(steps=100 * 117)
+# The same in small: half a cell is 4 x 8 pixels.
+LAPTOP_FOLLOW_UP = replace(
+    DIGITS_VIT,
+    model=PooledViTConfig(patch_height=4, patch_width=8, depth=2, width=64, heads=4, position_std=1.0),
+).vary(steps=800, batch_size=128, evaluate_every=25, test_samples=500)
 
 # Linear functions in context: Garg et al.'s standard setting without its curriculum, and a smaller one. Adam is AdamW
 # without weight decay.
@@ -269,6 +322,8 @@ PROFILES = {
         weights_every=10,
         in_context=Regime("in context", _smoke(LAPTOP_IN_CONTEXT), TUNED_IN_CONTEXT, seeds=2),
         language=Regime("language", _smoke(LAPTOP_LANGUAGE).vary(documents=40), TUNED_LANGUAGE, seeds=2),
+        zoo=Regime("zoo", _smoke(PATTERNS_4), LAPTOP_ZOO, seeds=2),
+        follow_up=RateTable(_smoke(LAPTOP_FOLLOW_UP), FOLLOW_UP_METHODS, FOLLOW_UP_RATES, seeds=1),
     ),
     "laptop": Profile(
         name="laptop",
@@ -283,6 +338,8 @@ PROFILES = {
         weights_every=50,
         in_context=Regime("in context", LAPTOP_IN_CONTEXT, TUNED_IN_CONTEXT, seeds=10),
         language=Regime("language", LAPTOP_LANGUAGE, TUNED_LANGUAGE, seeds=6),
+        zoo=Regime("zoo", PATTERNS_4, LAPTOP_ZOO, seeds=10),
+        follow_up=RateTable(LAPTOP_FOLLOW_UP, FOLLOW_UP_METHODS, FOLLOW_UP_RATES, seeds=5),
     ),
     "paper": Profile(
         name="paper",
@@ -297,6 +354,8 @@ PROFILES = {
         weights_every=1170,  # ten epochs
         in_context=Regime("in context", PAPER_IN_CONTEXT, PAPER_TUNED_IN_CONTEXT, seeds=5),
         language=Regime("language", PAPER_LANGUAGE, PAPER_TUNED_LANGUAGE, seeds=3),
+        zoo=Regime("zoo", PAPER_VIT, PAPER_ZOO, seeds=10),
+        follow_up=RateTable(PAPER_FOLLOW_UP, FOLLOW_UP_METHODS, FOLLOW_UP_RATES, seeds=5),
     ),
 }
 

@@ -6,8 +6,9 @@ plateau, and earlier Eureka-moments with the fixes. ``python -m eureka_lib.searc
 learning rates for every method in the chosen regimes (all else, such as where Heat Treatment starts, is the paper's),
 and ``python -m eureka_lib.search tasks`` four for each network that all tasks are given to;
 ``python -m eureka_lib.search in_context`` does for in-context learning what ``tuning`` does, and ``in_context_regimes``
-tries sizes for it; ``language`` and ``language_regimes`` do so for language modelling. All use seeds from 1000 on,
-which no notebook reports, and leave their raw results, a row per run, in ``figures/search``.
+tries sizes for it; ``language`` and ``language_regimes`` do so for language modelling. ``zoo`` is the ``tuning`` of
+today's attention, in the cheapest regime. All use seeds from 1000 on, which no notebook reports, and leave their raw
+results, a row per run, in ``figures/search``.
 """
 
 import argparse
@@ -35,6 +36,7 @@ CHOSEN = ("digits, 4 tokens", "patterns, 16 tokens", "patterns, 4 tokens, batch 
 RULES = {  # what best_settings is asked for
     "tuning": {"of": ["regime", "method"]},
     "tasks": {"of": ["network"]},
+    "zoo": {"of": ["method"]},
     "in_context": {"of": ["method"], "by": ["leap or censored at step", "final score"]},
     "language": {"of": ["method"], "by": ["leap or censored at step", "final score"]},
 }
@@ -103,6 +105,12 @@ def search_settings() -> pd.DataFrame:
     }
     found = sweep_groups(groups, title="tuning")
     return _table(found, ("regime", "method", "learning_rate"))
+
+
+def search_zoo() -> pd.DataFrame:
+    """As ``search_settings``, for the zoo's attentions; the paper's methods have their rates from there already."""
+    zoo = replace(profiles.get("laptop").zoo, tuned=profiles.TUNED_ZOO)
+    return _table(sweep_groups(_settings(zoo), title="zoo tuning"), ("method", "learning_rate"))
 
 
 def best_settings(
@@ -255,7 +263,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m eureka_lib.search", description=__doc__.split("\n")[0])
     searches = {"regimes": search_regimes, "tuning": search_settings, "tasks": search_tasks,
                 "in_context": search_in_context, "in_context_regimes": search_in_context_regimes,
-                "language": search_language, "language_regimes": search_language_regimes}  # fmt: skip
+                "language": search_language, "language_regimes": search_language_regimes,
+                "zoo": search_zoo}  # fmt: skip
     parser.add_argument("what", help=", ".join(searches))
     what = check_choice("search", parser.parse_args().what, searches)
     table = searches[what]()

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from eureka_lib import provenance
 from eureka_lib.analysis.record import normalised_entropy, record
-from eureka_lib.models.vit import ViT
+from eureka_lib.models.vit import Encoder
 from eureka_lib.tasks.frame import Loss, Pair, Task
 from eureka_lib.training import resume
 from eureka_lib.training.gradients import GRADIENT_SCALINGS
@@ -183,13 +183,13 @@ class Training:
 class Attention:
     """The attention of a model in training: applies the experiment's fix to it, and measures it at evaluations.
 
-    Whatever has attention takes its scale by ``set_scale_factor``; a ViT's is measured, too. Without attention
-    (ResNet9) there is nothing to do.
+    Whatever has attention takes its scale by ``set_scale_factor``; a vision transformer's is measured, too. Without
+    attention (ResNet9) there is nothing to do.
     """
 
     def __init__(self, model: nn.Module, experiment: "Experiment"):
         self.model, self.fix, self.settings = model, experiment.fix, experiment.training
-        self.layers = model.attention_layers() if isinstance(model, ViT) else []
+        self.layers = model.attention_layers() if isinstance(model, Encoder) else []
         self.set_factor = getattr(model, "set_scale_factor", lambda factor: None)
         self.gradient_sizes: dict[str, Tensor] = {}  # the latest, before they were rescaled
         self.set_scale(0)

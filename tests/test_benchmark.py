@@ -98,6 +98,7 @@ ROWS = {  # how they begin
     "stack": ["stack of 1, patterns", "stack of 2, patterns", "stack of 1, digits", "stack of 2, digits"],
     "step": ["training step, smoke", "bfloat16, smoke", f"training step, {PAPER}", f"NormSoftmax step, {PAPER}"],
     "parts": [f"{part}, {whose}" for whose in ("ours", "straightforward") for part in ("data", "passes", "update")],
+    "zoo": ["NormSoftmax", "Heat Treatment", "softmax1", "attention sink", "QK-norm", "Sinkhorn", "QR"],
     "sweep": ["sweep of 1 runs of 2 steps", "sweep of 1 runs of 2 steps: the start"],
     "overhead": ["store: look, keep, load", "run of 1 step, in process"],
     "limit": ["products at full rate, smoke", f"products at full rate, {PAPER}"],

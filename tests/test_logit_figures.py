@@ -11,7 +11,6 @@ import torch
 from eureka_lib import figures, profiles
 from eureka_lib import logit_figures as lf
 from eureka_lib.analysis.record import record
-from eureka_lib.models.attention import NORMALISERS
 
 SCALE, SHARP = 0.125, 3.0
 METHODS = lf.methods(SCALE, SHARP)
@@ -107,7 +106,7 @@ def test_more_spread_changes_nothing_under_norm_softmax_and_flattens_under_the_v
     assert entropy["softmax"][1] < entropy["softmax"][0]
 
 
-@pytest.mark.parametrize("method", NORMALISERS)
+@pytest.mark.parametrize("method", lf.DIVISORS)
 @pytest.mark.parametrize("sigma", [1e-3, 0.5, 1.0, 2.8, 3.0, 7.9, 8.1, 100.0])
 def test_divisors_are_the_librarys(method, sigma):
     row = sigma * ROW
@@ -201,7 +200,7 @@ def test_gradient_sizes_agree_with_a_gradient_taken_by_hand(vit, task, batch):
 
 
 def test_gradient_table_compares_the_same_weights(vit, task, batch):
-    experiments = {name: vit.vary(attention=name) for name in NORMALISERS}
+    experiments = {name: vit.vary(attention=name) for name in lf.DIVISORS}
     weights = [e.vary(seed=3).build_model(task).attention_layers()[0].qkv.weight for e in experiments.values()]
     assert all(torch.equal(weights[0], other) for other in weights)
     table = lf.gradient_table(experiments, [3, 4], task, batch)

@@ -14,7 +14,7 @@ from eureka_lib.benchmark.attention import attention_rows
 from eureka_lib.benchmark.measure import FULL, SMOKE, Row, Setting, threads
 from eureka_lib.benchmark.overhead import overhead_rows
 from eureka_lib.benchmark.sweeps import sweep_rows
-from eureka_lib.benchmark.training import compile_rows, limit_rows, part_rows, stack_rows, step_rows
+from eureka_lib.benchmark.training import compile_rows, limit_rows, part_rows, stack_rows, step_rows, zoo_rows
 from eureka_lib.validation import check_choice, check_whole
 
 GROUPS: dict[str, Callable[[Setting], Iterator[Row]]] = {
@@ -22,6 +22,7 @@ GROUPS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "stack": stack_rows,
     "step": step_rows,
     "parts": part_rows,
+    "zoo": zoo_rows,
     "compile": compile_rows,
     "sweep": sweep_rows,
     "limit": limit_rows,

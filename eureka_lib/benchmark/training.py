@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from eureka_lib import profiles
+from eureka_lib import figures, profiles
 from eureka_lib.benchmark.measure import Row, Setting, Work, measure_pairs, seconds, threads
 from eureka_lib.benchmark.straightforward import Straightforward
 from eureka_lib.experiment import Experiment
@@ -126,6 +126,17 @@ def with_threads(n: int, work: Work) -> None:
     """Do ``work`` on ``n`` CPU threads."""
     with threads(n):
         work()
+
+
+def zoo_rows(setting: Setting) -> Iterator[Row]:
+    """A training step with each of the zoo's attentions against one with softmax, at the laptop's size."""
+    regime = profiles.get(setting.sizes.profile).zoo
+    plain = Library([regime.experiment("softmax")], setting.device)
+    for method in regime.tuned:
+        if method != "softmax":
+            ours = Library([regime.experiment(method)], setting.device)
+            work = [partial(training.steps, setting.sizes.steps) for training in (ours, plain)]
+            yield compare(setting, figures.short_label_of(method), "softmax", *work)
 
 
 def part_rows(setting: Setting) -> Iterator[Row]:

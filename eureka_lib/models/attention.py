@@ -8,7 +8,10 @@ The library's own normalisers take a third argument, ``visible``: None, or boole
 False for keys that a row must not see, such as padding (B, 1, 1, K) or the future (Q, K). Their statistics are over
 the visible keys only; every row has one.
 
-For long rows nobody needs to see, :mod:`eureka_lib.models.fused` has the same normalisers without the matrix of logits.
+The paper's three are here, today's others in :mod:`eureka_lib.models.zoo`. A normaliser may learn a number per head if
+:data:`LEARNED` has its name, and have something done to queries and keys before their product if :data:`QUERY_KEY` has.
+
+For long rows nobody needs to see, :mod:`eureka_lib.models.fused` has the paper's without the matrix of logits.
 """
 
 from collections.abc import Callable
@@ -16,8 +19,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from eureka_lib.models import fused
+from eureka_lib.models import fused, zoo
 from eureka_lib.models.fused import SMALLEST_VARIANCE
+from eureka_lib.models.masks import hide
 from eureka_lib.validation import check_choice, check_divides
 
 Normaliser = Callable[..., Tensor]
@@ -54,21 +58,37 @@ def row_variance(logits: Tensor, visible: Tensor | None = None) -> Tensor:
     return variance.clamp_min(SMALLEST_VARIANCE)
 
 
-def hide(logits: Tensor, visible: Tensor | None) -> Tensor:
-    """Logits whose softmax gives the keys that are not visible a weight of 0."""
-    return logits if visible is None else logits.masked_fill(~visible, -torch.inf)
-
-
 NORMALISERS: dict[str, Normaliser] = {
     "softmax": softmax,
     "norm_softmax": norm_softmax,
     "norm_softmax_var": norm_softmax_var,
+    "softmax1": zoo.softmax1,
+    "attention_sink": zoo.attention_sink,
+    "scalable_softmax": zoo.scalable_softmax,
+    "learnable_temperature": zoo.learnable_temperature,
+    "qk_norm": zoo.qk_norm,
+    "sigmoid": zoo.sigmoid,
+    "sparsemax": zoo.sparsemax,
+    "entmax15": zoo.entmax15,
+    "sinkhorn": zoo.sinkhorn,
+    "qr": zoo.qr,
 }
+# By name: where the number per head starts that a normaliser learns; it receives it as ``learned``, shape (H, 1, 1).
+LEARNED: dict[str, float] = {
+    "attention_sink": 0.0,
+    "scalable_softmax": 1.0,
+    "learnable_temperature": 1.0,
+    "qk_norm": 1.0,
+}
+# By name: what is done to queries (B, H, Q, D) and to keys (B, H, T, D) before their product.
+QUERY_KEY: dict[str, Callable[[Tensor], Tensor]] = {"qk_norm": zoo.unit_rms}
 FUSED: dict[Normaliser, fused.Fused] = {
     softmax: fused.softmax,
     norm_softmax: fused.norm_softmax,
     norm_softmax_var: fused.norm_softmax_var,
 }
+# Those of which a row of weights depends on its own logits alone.
+ROW_WISE: frozenset[Normaliser] = frozenset(NORMALISERS.values()) - {zoo.sinkhorn, zoo.qr}
 
 
 def fused_form(normaliser: Normaliser, keys: int, visible: Tensor | None = None) -> fused.Fused | None:
@@ -85,14 +105,17 @@ class AttentionWeights(nn.Module):
     """A normaliser with its scale, as a module of its own so that a forward hook can watch logits and weights.
 
     The scale is a buffer: a schedule may change it during training, and a checkpoint keeps the one it was trained with.
-    ``may_fuse`` False asks for the naive form always.
+    ``learned`` is a parameter (H,) for a normaliser that :data:`LEARNED` names, and None for others. ``may_fuse`` False
+    asks for the naive form always.
     """
 
     may_fuse = True
 
-    def __init__(self, attention: str, scale: float):
+    def __init__(self, attention: str, scale: float, heads: int = 1):
         super().__init__()
         self.normaliser = NORMALISERS[check_choice("attention", attention, NORMALISERS)]
+        start = LEARNED.get(attention)
+        self.learned = None if start is None else nn.Parameter(torch.full((heads,), start))
         self.register_buffer("scale", torch.tensor(float(scale)))
         self.register_buffer("usual_scale", self.scale.clone(), persistent=False)
 
@@ -103,12 +126,13 @@ class AttentionWeights(nn.Module):
     @property
     def is_row_wise(self) -> bool:
         """Whether a row of weights is known to depend on its own logits alone; nothing is known of one's own."""
-        return self.normaliser in FUSED
+        return self.normaliser in ROW_WISE
 
     def forward(self, logits: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Unscaled logits (B, H, Q, K) -> weights (B, H, Q, K); rows sum to 1."""
+        """Unscaled logits (B, H, Q, K) -> weights (B, H, Q, K)."""
         mask = () if visible is None else (visible,)  # a normaliser of one's own need not know of masks
-        return self.normaliser(logits, self.scale, *mask)
+        learned = {} if self.learned is None else {"learned": self.learned[:, None, None]}  # nor of learned numbers
+        return self.normaliser(logits, self.scale, *mask, **learned)
 
 
 def is_watched(module: nn.Module) -> bool:
@@ -132,7 +156,8 @@ class MultiHeadAttention(nn.Module):
         check_divides("heads", heads, "width", width)
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.weights = AttentionWeights(attention, (width // heads) ** -0.5 if scale is None else scale)
+        self.weights = AttentionWeights(attention, (width // heads) ** -0.5 if scale is None else scale, heads)
+        self.prepare = QUERY_KEY.get(attention)
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, visible: Tensor | None = None, queries: int | None = None) -> Tensor:
@@ -144,6 +169,8 @@ class MultiHeadAttention(nn.Module):
         visible = None if visible is None else visible[:, None, None, :]
         qkv = self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads)
         q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))  # each (B, H, T, D)
+        if self.prepare is not None:
+            q, k = self.prepare(q), self.prepare(k)
         mixed = self._mix(q[:, :, :queries], k, v, visible)
         return self.out(mixed.transpose(1, 2).reshape(batch, -1, width))
 

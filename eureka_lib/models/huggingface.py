@@ -31,7 +31,7 @@ import inspect
 import torch
 from torch import Tensor, nn
 
-from eureka_lib.models.attention import NORMALISERS, Normaliser
+from eureka_lib.models.attention import LEARNED, NORMALISERS, QUERY_KEY, Normaliser
 from eureka_lib.validation import check_choice, check_real
 
 try:
@@ -53,9 +53,17 @@ def register(name: str, attention: str | None = None) -> None:
     """Make a normaliser of :data:`NORMALISERS` known to transformers, as ``attn_implementation=name``.
 
     ``attention`` is its name in NORMALISERS, None if it is the same. Registering a name again replaces what it stood
-    for. Raises ValueError for an unknown ``attention``, and for a name that transformers itself uses.
+    for. Raises ValueError for an unknown ``attention``, for one that learns a number per head or treats queries and
+    keys, which have no place in somebody else's model, and for a name that transformers itself uses.
     """
-    normaliser = NORMALISERS[check_choice("attention", attention or name, NORMALISERS)]
+    attention = check_choice("attention", attention or name, NORMALISERS)
+    if attention in LEARNED or attention in QUERY_KEY:
+        allowed = sorted(NORMALISERS.keys() - LEARNED.keys() - QUERY_KEY.keys())
+        raise ValueError(
+            f"{attention!r} needs more than logits, a learned number per head or other queries and keys, for which a "
+            f"model of transformers' has no place: allowed are {', '.join(allowed)}"
+        )
+    normaliser = NORMALISERS[attention]
     taken = {"eager", *transformers.AttentionInterface().valid_keys()} - _registered
     if name in taken:
         raise ValueError(f"{name!r} is an attention of transformers itself: choose a name other than {sorted(taken)}")

@@ -33,16 +33,22 @@ class ViTConfig:
     position_std: float = 0.02  # standard deviation of the initial position embedding
 
     def __post_init__(self):
-        for field in ("patch", "depth", "width", "heads"):
-            check_whole(field, getattr(self, field), 1)
-        check_divides("heads", self.heads, "width", self.width)
-        check_real("mlp_ratio", self.mlp_ratio, 1 / self.width)
-        check_choice("attention", self.attention, NORMALISERS)
-        check_real("stochastic_depth", self.stochastic_depth, 0, 0.999)
-        check_real("weight_std", self.weight_std, 0)
-        check_real("position_std", self.position_std, 0)
-        if self.scale is not None:
-            check_real("scale", self.scale, 1e-6)
+        check_whole("patch", self.patch, 1)
+        check_blocks(self)
+
+
+def check_blocks(config: "ViTConfig") -> None:
+    """Raise TypeError or ValueError unless blocks can be built from ``config``, which may lack a ``patch``."""
+    for field in ("depth", "width", "heads"):
+        check_whole(field, getattr(config, field), 1)
+    check_divides("heads", config.heads, "width", config.width)
+    check_real("mlp_ratio", config.mlp_ratio, 1 / config.width)
+    check_choice("attention", config.attention, NORMALISERS)
+    check_real("stochastic_depth", config.stochastic_depth, 0, 0.999)
+    check_real("weight_std", config.weight_std, 0)
+    check_real("position_std", config.position_std, 0)
+    if config.scale is not None:
+        check_real("scale", config.scale, 1e-6)
 
 
 class StochasticDepth(nn.Module):
@@ -78,30 +84,19 @@ class Block(nn.Module):
         return x + self.drop(self.mlp(self.mlp_norm(x)))
 
 
-class ViT(nn.Module):
-    """Images (B, 3, h, h) -> class logits (B, K). Raises ValueError if the patch does not divide the image."""
+class Encoder(nn.Module):
+    """What vision transformers have in common, however they cut images and read the answer: blocks, and a head."""
 
-    def __init__(self, config: ViTConfig, image_size: int, n_classes: int):
-        super().__init__()
-        check_divides("patch", config.patch, "image size", image_size)
-        self.patch = config.patch
-        self.embed = nn.Linear(3 * config.patch**2, config.width)  # keeps torch's own initialisation, as in timm
-        self.cls = nn.Parameter(torch.empty(1, 1, config.width))
-        self.position = nn.Parameter(torch.empty(1, (image_size // config.patch) ** 2 + 1, config.width))
-        drops = torch.linspace(0, config.stochastic_depth, config.depth).tolist()
-        self.blocks = nn.ModuleList(Block(config, drop) for drop in drops)
-        self.norm = nn.LayerNorm(config.width, eps=NORM_EPS)
-        self.head = nn.Linear(config.width, n_classes)
-        self._initialise(config)
+    blocks: nn.ModuleList  # of Block
+    head: nn.Linear
 
-    def _initialise(self, config: ViTConfig) -> None:
+    def initialise(self, std: float) -> None:
+        """Draw the weights of attention, MLP and head from a truncated normal, and set their biases to 0."""
         for module in [*self.blocks.modules(), self.head]:
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=config.weight_std)
+                nn.init.trunc_normal_(module.weight, std=std)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        nn.init.trunc_normal_(self.cls, std=config.weight_std)
-        nn.init.trunc_normal_(self.position, std=config.position_std)
 
     def attention_layers(self) -> list[MultiHeadAttention]:
         """The attention of each block, first to last, for whoever schedules or watches it."""
@@ -111,6 +106,29 @@ class ViT(nn.Module):
         """Multiply the usual scale of every attention by ``factor``, which replaces an earlier one."""
         for layer in self.attention_layers():
             layer.weights.set_factor(factor)
+
+
+def blocks_of(config: ViTConfig) -> nn.ModuleList:
+    """The blocks of a vision transformer, with stochastic depth that rises from 0."""
+    return nn.ModuleList(Block(config, p) for p in torch.linspace(0, config.stochastic_depth, config.depth).tolist())
+
+
+class ViT(Encoder):
+    """Images (B, 3, h, h) -> class logits (B, K). Raises ValueError if the patch does not divide the image."""
+
+    def __init__(self, config: ViTConfig, image_size: int, n_classes: int):
+        super().__init__()
+        check_divides("patch", config.patch, "image size", image_size)
+        self.patch = config.patch
+        self.embed = nn.Linear(3 * config.patch**2, config.width)  # keeps torch's own initialisation, as in timm
+        self.cls = nn.Parameter(torch.empty(1, 1, config.width))
+        self.position = nn.Parameter(torch.empty(1, (image_size // config.patch) ** 2 + 1, config.width))
+        self.blocks = blocks_of(config)
+        self.norm = nn.LayerNorm(config.width, eps=NORM_EPS)
+        self.head = nn.Linear(config.width, n_classes)
+        self.initialise(config.weight_std)
+        nn.init.trunc_normal_(self.cls, std=config.weight_std)
+        nn.init.trunc_normal_(self.position, std=config.position_std)
 
     def no_weight_decay(self) -> set[str]:
         """Names of the parameters that are never decayed, besides biases and norms."""
@@ -131,8 +149,9 @@ class ViT(nn.Module):
         return last.attention.weights.is_row_wise and not is_watched(last)
 
 
-def patchify(images: Tensor, patch: int) -> Tensor:
-    """Images (B, C, h, w) -> flattened patches (B, h/p * w/p, C * p * p), row by row."""
+def patchify(images: Tensor, patch: int, patch_width: int | None = None) -> Tensor:
+    """Images (B, C, h, w) -> flattened patches (B, h/p * w/q, C * p * q), row by row; square if no width q is given."""
+    patch_width = patch_width or patch
     batch, channels, height, width = images.shape
-    grid = images.view(batch, channels, height // patch, patch, width // patch, patch)
-    return grid.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * patch * patch)
+    grid = images.view(batch, channels, height // patch, patch, width // patch_width, patch_width)
+    return grid.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * patch * patch_width)

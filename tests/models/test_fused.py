@@ -11,7 +11,7 @@ from eureka_lib.models import attention, fused
 from eureka_lib.models.attention import FUSED, NORMALISERS, MultiHeadAttention, fused_form, row_variance
 from eureka_lib.training.precision import with_precision
 
-PAIRS = {name: (NORMALISERS[name], FUSED[NORMALISERS[name]]) for name in NORMALISERS}
+PAIRS = {name: (naive, FUSED[naive]) for name, naive in NORMALISERS.items() if naive in FUSED}
 FACTS = settings(max_examples=30, deadline=None)
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 7), st.integers(1, 12), st.integers(1, 9))
 

@@ -465,6 +465,8 @@ def test_one_that_knows_no_masks_says_so_where_there_is_one(own):
 def test_bad_names_are_named():
     with pytest.raises(ValueError, match="unknown attention 'norm_sofmax'.*did you mean 'norm_softmax'"):
         register("norm_sofmax")
+    with pytest.raises(ValueError, match="'qk_norm' needs more than logits.*allowed are entmax15, norm_softmax, "):
+        register("qk_norm")
     with pytest.raises(ValueError, match="'sdpa' is an attention of transformers itself"):
         register("sdpa", "softmax")
 

@@ -2,6 +2,7 @@
 
 import torch
 
+from eureka_lib.models.attention import LEARNED
 from eureka_lib.models.resnet import ResNet9, ResNetConfig
 from eureka_lib.models.vit import ViT, ViTConfig
 from eureka_lib.training.optimizer import adamw
@@ -32,3 +33,10 @@ def test_decay_is_decoupled():
     after = dict(model.named_parameters())
     assert torch.allclose(after["head.weight"], 0.95 * before["head.weight"])
     assert torch.equal(after["position"], before["position"])
+
+
+def test_a_learned_number_per_head_is_not_decayed():
+    for attention in LEARNED:
+        model = ViT(ViTConfig(patch=8, depth=1, width=8, heads=2, attention=attention), 16, 10)
+        free = adamw(model, 1e-3, 0.05).param_groups[1]
+        assert "blocks.0.attention.weights.learned" in names_of(model, free)

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from eureka_lib.models.attention import FUSED, NORMALISERS
+from eureka_lib.models.pooled_vit import PooledViT, PooledViTConfig
 from eureka_lib.models.vit import ViT, ViTConfig
 from eureka_lib.training.stack import Stack
 
@@ -13,13 +15,18 @@ def members(attention="softmax", n=3, patch=8):
     return [ViT(config, 16, 10).double() for _ in range(n)]
 
 
-@pytest.mark.parametrize("patch", [8, 2])  # 5 tokens, and 65, where a model alone takes fused attention
-@pytest.mark.parametrize("attention", ["softmax", "norm_softmax", "norm_softmax_var"])
+@pytest.mark.parametrize(
+    ("attention", "patch"),
+    [(name, 8) for name in NORMALISERS]  # 5 tokens
+    + [(name, 2) for name, normaliser in NORMALISERS.items() if normaliser in FUSED],  # 65, where fusing pays alone
+)
 def test_outputs_and_gradients_are_those_of_each_model_alone(attention, patch):
     models = members(attention, patch=patch)
     for factor, model in enumerate(models, start=1):
         for layer in model.attention_layers():
             layer.weights.scale.mul_(factor)  # each its own temperature
+            if layer.weights.learned is not None:
+                layer.weights.learned.data.add_(factor)  # and its own learned numbers
     images = [torch.randn(4, 3, 16, 16, dtype=torch.float64) for _ in models]
     together = Stack(models[0])(models, images)
     alone = [model(given) for model, given in zip(models, images, strict=True)]
@@ -31,6 +38,15 @@ def test_outputs_and_gradients_are_those_of_each_model_alone(attention, patch):
         output.square().sum().backward()
         for name, parameter in model.named_parameters():
             assert torch.allclose(parameter.grad, expected[name], atol=1e-12), name
+
+
+def test_pooled_vision_transformers_are_stacked_too():
+    torch.manual_seed(0)
+    config = PooledViTConfig(patch_height=4, patch_width=8, depth=1, width=16, heads=2, attention="qr")
+    models = [PooledViT(config, 16, 10).double() for _ in range(2)]
+    images = torch.randn(2, 4, 3, 16, 16, dtype=torch.float64)
+    alone = torch.stack([model(given) for model, given in zip(models, images, strict=True)])
+    assert torch.allclose(Stack(models[0])(models, images), alone, atol=1e-10)
 
 
 def test_one_model_goes_its_own_way_bit_for_bit():
