@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 
 from eureka_lib import figures, paths
 from eureka_lib.claims import NOT_REPRODUCED, REPRODUCED, UNDECIDED
+from eureka_lib.forecast_rules import HOLDS, HOLDS_NOT
 
 # What is claimed, by whom, in the order of the page. A notebook's claim must be one of these.
 CLAIMS = {
@@ -26,8 +27,15 @@ CLAIMS = {
     "C6": "the fixes need fewer steps, are likelier to learn, more accurate, more robust to hyper-parameters",
     "C7": "the same leaps exist in language modelling (RoBERTa), and the fixes help there",
     "C8": "the same leaps exist in in-context learning (GPT-2), and the fixes help there",
+    "Z1": "not in the paper: today's attention variants shorten the plateau",
+    "Z2": "not in the paper: they remove it, so that at most half of softmax's time is left",
+    "Z3": "Born et al. 2025: with QR's doubly stochastic attention more seeds jump than with softmax",
+    "F1": "not in the paper: the first tenth of a run forecasts whether the Eureka-moment comes",
+    "F2": "not in the paper: the first tenth of a run forecasts when it comes",
 }
 COLOURS = {REPRODUCED: "#56B4E9", NOT_REPRODUCED: "#E69F00", UNDECIDED: "#DDDDDD"}
+SAME = {HOLDS: REPRODUCED, HOLDS_NOT: NOT_REPRODUCED}  # the words for what nobody has claimed
+TILES = 5  # side by side
 MARKS = {REPRODUCED: "\N{CHECK MARK}", NOT_REPRODUCED: "\N{MULTIPLICATION X}", UNDECIDED: "?"}
 BEGIN, END = "<!-- scorecard: written by notebook 15 -->", "<!-- end of the scorecard -->"
 COLUMNS = ["claim", "part", "about", "statement", "verdict", "n", "effect", "value", "low", "high", "test", "profile",
@@ -76,8 +84,13 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
     """How many verdicts of each kind, a row per claim."""
     if table.empty:
         return pd.DataFrame(columns=list(COLOURS))
-    found = pd.crosstab(table["claim"], table["verdict"])
+    found = pd.crosstab(table["claim"], kind_of(table["verdict"]))
     return found.reindex(index=[c for c in CLAIMS if c in found.index], columns=list(COLOURS), fill_value=0)
+
+
+def kind_of(verdicts: pd.Series) -> pd.Series:
+    """Verdicts as three kinds, whether about somebody's claim or about a question of ours."""
+    return verdicts.replace(SAME)
 
 
 def number(row: Mapping) -> str:
@@ -87,25 +100,33 @@ def number(row: Mapping) -> str:
 
 
 def plot(table: pd.DataFrame) -> Figure:
-    """A tile per verdict, a line per claim, or per fix and regime; an empty page says what is missing."""
+    """A tile per verdict, a line per claim, or per fix and regime."""
     grouped = lines(table)
-    figure, (axis,) = figures.panels(1, height=0.42 * max(len(grouped), 1) + 0.6)
-    widest = max((len(rows) for rows in grouped.values()), default=1)
-    for y, ((claims, about), rows) in enumerate(grouped.items()):
-        name = textwrap.fill(f"{claims}: {about or CLAIMS[claims]}", 48)
+    height = sum(_floors(rows) for rows in grouped.values()) or 1
+    figure, (axis,) = figures.panels(1, height=0.42 * height + 0.5)
+    y = 0
+    for (claims, about), rows in grouped.items():
+        name = textwrap.fill(f"{claims}: {about or CLAIMS[claims]}", 50)
         axis.annotate(name, (-0.06, y), ha="right", va="center", fontsize=6.5)
-        for x, (_, row) in enumerate(rows.iterrows()):
-            axis.add_patch(Rectangle((x, y - 0.44), 0.96, 0.88, color=COLOURS[row["verdict"]], lw=0))
-            words = f"{MARKS[row['verdict']]} {row['part']}\n{number(row)}"
-            axis.annotate(words, (x + 0.48, y), ha="center", va="center", fontsize=6, color="black")
-    for x, (verdict, colour) in enumerate(COLOURS.items()):
-        axis.add_patch(Rectangle((x * widest / 3, -1.05), 0.2, 0.4, color=colour, lw=0))
-        axis.annotate(f"{MARKS[verdict]} {verdict}", (x * widest / 3 + 0.26, -0.85), va="center", fontsize=7.5)
+        for i, (kind, row) in enumerate(zip(kind_of(rows["verdict"]), rows.to_dict("records"), strict=True)):
+            left, top = i % TILES, y + i // TILES
+            axis.add_patch(Rectangle((left, top - 0.44), 0.96, 0.88, color=COLOURS[kind], lw=0))
+            words = f"{MARKS[kind]} {row['part']}\n{number(row)}"
+            axis.annotate(words, (left + 0.48, top), ha="center", va="center", fontsize=5.5, color="black")
+        y += _floors(rows)
+    for x, (kind, colour) in enumerate(COLOURS.items()):
+        words = " / ".join([kind, *(word for word, same in SAME.items() if same == kind)])
+        axis.add_patch(Rectangle((1.9 * x - 0.5, -1.1), 0.15, 0.4, color=colour, lw=0))
+        axis.annotate(f"{MARKS[kind]} {words}", (1.9 * x - 0.3, -0.9), va="center", fontsize=7)
     if not grouped:
-        axis.annotate("no notebook has judged a claim yet", (0.5, 0), ha="center", va="center", fontsize=8)
-    axis.set(xlim=(-0.62 * widest, widest), ylim=(max(len(grouped), 1) - 0.5, -1.2))
+        axis.annotate("no notebook has judged a claim yet", (TILES / 2, 0), ha="center", va="center", fontsize=8)
+    axis.set(xlim=(-2.9, TILES), ylim=(height - 0.5, -1.2))
     axis.axis("off")
     return figure
+
+
+def _floors(rows: pd.DataFrame) -> int:
+    return -(-len(rows) // TILES)
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -42,8 +42,7 @@ def shortens(
     Reproduced if the interval lies below 1, not reproduced if above, and undecided if it holds 1 or if the verdict
     differs between the EM thresholds ``THRESHOLD`` and ``STRICT_THRESHOLD``.
     """
-    statement = f"{figures.short_label_of(method)} shortens the plateau."
-    return _timed("Z1", statement, runs, baseline, confidence, SHORTER, profile, figure)
+    return _timed("Z1", method, "shortens", runs, baseline, confidence, SHORTER, profile, figure)
 
 
 def removes(
@@ -54,13 +53,12 @@ def removes(
     It is :func:`shortens` with another threshold: reproduced if the interval lies below one half, not reproduced if
     above.
     """
-    statement = f"{figures.short_label_of(method)} removes the plateau."
-    return _timed("Z2", statement, runs, baseline, confidence, REMOVED, profile, figure)
+    return _timed("Z2", method, "removes", runs, baseline, confidence, REMOVED, profile, figure)
 
 
 def _timed(
-    claim: str, statement: str, runs: Sequence[Run], baseline: Sequence[Run], confidence: float, threshold: float,
-    profile: str, figure: str,
+    claim: str, method: str, does: str, runs: Sequence[Run], baseline: Sequence[Run], confidence: float,
+    threshold: float, profile: str, figure: str,
 ) -> Claim:  # fmt: skip
     first, second = (
         compare.time_ratio(*([eureka_moment(*run.accuracy, level) for run in group] for group in (runs, baseline)),
@@ -68,12 +66,13 @@ def _timed(
         for level in (THRESHOLD, STRICT_THRESHOLD)
     )  # fmt: skip
     k, k0 = (sum(figures.moment_of(run).happened for run in group) for group in (runs, baseline))
+    name = figures.short_label_of(method)
     return compared(
-        claim, statement, [first, second], len(runs) + len(baseline),
+        claim, f"{name} {does} the plateau.", [first, second], len(runs) + len(baseline),
         f"mean time to the EM (restricted to the budget), in units of softmax's: {first}; with the EM at an accuracy "
         f"of {STRICT_THRESHOLD}: {second}; EMs in the budget: {k} of {len(runs)} against {k0} of {len(baseline)}",
         f"bootstrap interval of the ratio of restricted mean EM times at {confidence:.1%}, which is 95 % for all "
-        f"methods (Bonferroni), below {threshold:g} under both EM thresholds", threshold, profile, figure, smaller=True,
+        f"methods (Bonferroni), below {threshold:g} under both EM thresholds", threshold, profile, figure, name, "", smaller=True,
         source=OWN,
     )  # fmt: skip
 
@@ -99,8 +98,8 @@ def qr_jumps_more_often(
         estimates, len(qr) + len(softmax),
         f"EMs in the budget: {k} of {len(qr)} against softmax's {k0} of {len(softmax)}, over all learning rates; odds "
         f"ratio {estimates[0]}; published: {theirs} of {of} against {theirs0} of {of}",
-        "exact interval of the odds ratio, above 1 under both EM thresholds", 1.0, profile, figure,
-        source="Born et al. 2025, table",
+        "exact interval of the odds ratio, above 1 under both EM thresholds", 1.0, profile, figure, "QR",
+        "", source="Born et al. 2025, table",
     )  # fmt: skip
 
 

@@ -40,7 +40,7 @@ def test_claims_are_read_in_the_order_of_the_page(folder):
     assert table["claim"].tolist() == ["C1", "C5", "C5", "C6", "C6"]
     assert table["notebook"].tolist() == ["01_the_eureka_moment", *["05_the_fixes_compared"] * 3, "06_robustness"]
     assert (table["low"] == 0.76).all() and table["value"].tolist() == [1.0, *[1.25] * 4]
-    assert scorecard.missing(table) == ["C2", "C3", "C4", "C7", "C8"]
+    assert scorecard.missing(table) == ["C2", "C3", "C4", "C7", "C8", "Z1", "Z2", "Z3", "F1", "F2"]
     assert scorecard.counts(table).loc["C5"].tolist() == [0, 1, 1]
 
 
@@ -71,7 +71,7 @@ def test_a_tile_for_every_verdict(folder):
     table = scorecard.read("laptop")
     texts = [text.get_text() for text in scorecard.plot(table).axes[0].texts]
     assert sum("\n1." in text for text in texts) == len(table)
-    assert {"\N{MULTIPLICATION X} not reproduced", "? undecided"} <= set(texts)
+    assert {"\N{MULTIPLICATION X} not reproduced / does not hold", "? undecided"} <= set(texts)
 
 
 def test_nothing_judged_yet(tmp_path, monkeypatch):
@@ -107,7 +107,7 @@ def test_the_readme_is_written_by_the_laptops_own_figures_alone(folder, tmp_path
     monkeypatch.delenv("EUREKA_FIGURES")
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     assert "left alone" in scorecard.write_readme(table, "smoke")
-    assert "C2, C3, C4, C7, C8 not judged yet" in scorecard.write_readme(table, "laptop")
+    assert "C2, C3, C4, C7, C8, Z1, Z2, Z3, F1, F2 not judged yet" in scorecard.write_readme(table, "laptop")
     monkeypatch.setattr(scorecard, "CLAIMS", {claim: scorecard.CLAIMS[claim] for claim in ("C1", "C5", "C6")})
     (tmp_path / "README.md").write_text(f"{scorecard.BEGIN}\n{scorecard.END}\n")
     assert scorecard.write_readme(table, "laptop") == "README.md now has these verdicts"
