@@ -72,8 +72,8 @@ def _timed(
         f"mean time to the EM (restricted to the budget), in units of softmax's: {first}; with the EM at an accuracy "
         f"of {STRICT_THRESHOLD}: {second}; EMs in the budget: {k} of {len(runs)} against {k0} of {len(baseline)}",
         f"bootstrap interval of the ratio of restricted mean EM times at {confidence:.1%}, which is 95 % for all "
-        f"methods (Bonferroni), below {threshold:g} under both EM thresholds", threshold, profile, figure, name, "", smaller=True,
-        source=OWN,
+        f"methods (Bonferroni), below {threshold:g} under both EM thresholds", threshold, profile, figure, name, "",
+        smaller=True, source=OWN,
     )  # fmt: skip
 
 
