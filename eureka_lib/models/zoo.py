@@ -86,12 +86,12 @@ def sigmoid(logits: Tensor, scale: Tensor, visible: Tensor | None = None) -> Ten
 def sparsemax(logits: Tensor, scale: Tensor, visible: Tensor | None = None) -> Tensor:
     """The point of the simplex that is nearest to z, max(z_j - t, 0) (Martins & Astudillo 2016): many weights are 0.
 
-    The threshold t makes the row sum to 1. Over the k largest z, t_k = (their sum - 1) / k; t is the largest of these.
+    The threshold t makes the row sum to 1. Over the k largest z it would be t_k = (their sum - 1) / k; it is the last
+    t_k that lies below the k-th largest.
     """
     z = _below_the_top(logits * scale, visible)
     top, k = _descending(z)
-    threshold = ((top.cumsum(dim=-1) - 1) / k).amax(dim=-1, keepdim=True)
-    return (z - threshold).clamp_min(0)
+    return (z - _last_below((top.cumsum(dim=-1) - 1) / k, top)).relu()
 
 
 def entmax15(logits: Tensor, scale: Tensor, visible: Tensor | None = None) -> Tensor:
@@ -105,8 +105,7 @@ def entmax15(logits: Tensor, scale: Tensor, visible: Tensor | None = None) -> Te
     mean = top.cumsum(dim=-1) / k
     deviations = top.square().cumsum(dim=-1) - k * mean.square()
     candidates = mean - ((1 - deviations) / k).clamp_min(SMALLEST_VARIANCE).sqrt()
-    threshold = candidates.where(candidates < top, -torch.inf).amax(dim=-1, keepdim=True)  # they ascend while below
-    return (z - threshold).clamp_min(0).square()
+    return (z - _last_below(candidates, top)).relu().square()
 
 
 def _below_the_top(z: Tensor, visible: Tensor | None) -> Tensor:
@@ -121,6 +120,11 @@ def _below_the_top(z: Tensor, visible: Tensor | None) -> Tensor:
 def _descending(z: Tensor) -> tuple[Tensor, Tensor]:
     """Each row from its largest value on, and their ranks 1, 2, ..., K."""
     return z.sort(dim=-1, descending=True).values, torch.arange(1, z.shape[-1] + 1, device=z.device, dtype=z.dtype)
+
+
+def _last_below(thresholds: Tensor, top: Tensor) -> Tensor:
+    """The last of a row's thresholds that lies below its value of ``top``; they ascend up to there."""
+    return thresholds.where(thresholds < top, -torch.inf).amax(dim=-1, keepdim=True)
 
 
 def sinkhorn(logits: Tensor, scale: Tensor, visible: Tensor | None = None) -> Tensor:
