@@ -16,6 +16,7 @@ import pandas as pd
 from eureka_lib import paths
 
 REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecided"
+HOLDS, HOLDS_NOT = "holds", "does not hold"  # the same of a question that nobody has answered before
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from eureka_lib import figures, paths
-from eureka_lib.claims import NOT_REPRODUCED, REPRODUCED, UNDECIDED
-from eureka_lib.forecast_rules import HOLDS, HOLDS_NOT
+from eureka_lib.claims import HOLDS, HOLDS_NOT, NOT_REPRODUCED, REPRODUCED, UNDECIDED
 
 # What is claimed, by whom, in the order of the page. A notebook's claim must be one of these.
 CLAIMS = {
