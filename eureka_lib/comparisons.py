@@ -175,7 +175,7 @@ def plot_schedules(axis: Axes, table: pd.DataFrame) -> None:
         axis.plot(line["step"], line["factor"], dash, color=figures.colour_of(shape), label=figures.label_of(shape))
     axis.set(xlabel="training step", ylabel="scale / usual scale")
     figures.derived_line(axis, 1, "usual scale", decimals=0)
-    axis.legend()
+    axis.legend(loc="upper right", bbox_to_anchor=(1, 0.95))
 
 
 def labelled_table(groups: Mapping[Any, Sequence[Run]], column: str) -> pd.DataFrame:
