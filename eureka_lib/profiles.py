@@ -70,6 +70,32 @@ class Gallery:
         return {task: seeded(self.experiment(network, task), seeds, self.seeds) for task in tasks or TASKS}
 
 
+FITTING, HELD_OUT = "fitting", "held out"
+FIRST_FITTING_SEED = 2000
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Runs whose end is forecast from their beginning: as many ``seeds`` to fit the forecast as are held out.
+
+    The held-out seeds are reported, so they count from 0; those to fit it count from ``FIRST_FITTING_SEED``.
+    """
+
+    base: Experiment
+    seeds: int
+
+    @property
+    def weights_every(self) -> int:
+        """A tenth of the budget: the earliest step at which a forecast can ask a probe."""
+        return self.base.training.steps // 10
+
+    def groups(self, seeds: int = 0) -> dict[str, list[Experiment]]:
+        """The experiments to fit the forecast, and those held out; ``seeds`` 0 means as many as usual of each."""
+        held_out = seeded(self.base, seeds, self.seeds)
+        fitting = [self.base.vary(seed=FIRST_FITTING_SEED + e.model_seed) for e in held_out]
+        return {FITTING: fitting, HELD_OUT: held_out}
+
+
 @dataclass(frozen=True)
 class Profile:
     """A size: Figure 1's ``vit`` and ``resnet`` with the numbers of their reported seeds, and its regimes.
@@ -77,7 +103,8 @@ class Profile:
     ``regimes`` are those in which methods are compared, the one closest to the paper first, the cheapest last.
     ``gallery`` gives all tasks to the same two networks. ``anatomy`` is what the notebooks on gradients and on probes
     take apart: ``anatomy_seeds`` runs that keep their weights every ``weights_every`` steps. ``in_context`` is the
-    regime of in-context learning, ``language`` that of masked language modelling.
+    regime of in-context learning, ``language`` that of masked language modelling. ``forecast`` is for many seeds of one
+    experiment, of which only some jump.
     """
 
     name: str
@@ -92,6 +119,7 @@ class Profile:
     weights_every: int
     in_context: Regime
     language: Regime
+    forecast: Forecast
 
     @property
     def cheap(self) -> Regime:
@@ -126,6 +154,11 @@ PATTERNS_16 = replace(DIGITS_VIT, task=PATTERNS).vary(
 )
 PATTERNS_4 = replace(DIGITS_VIT, task=PATTERNS).vary(
     patch=6, learning_rate=5e-4, batch_size=64, steps=600, evaluate_every=25, test_samples=500
+)
+# Cheap, and only some of the seeds jump: what python -m eureka_lib.search forecast_regimes chose. As in the paper, the
+# warm-up is a fiftieth of the budget.
+PATTERNS_FORECAST = PATTERNS_4.vary(
+    depth=2, heads=4, position_std=0.5, learning_rate=1e-3, warmup_steps=12, evaluate_every=10
 )
 PAPER_VIT = Experiment(TwoStepConfig(indicator_source="mnist", target_source="fashion_mnist", cell=28))
 PAPER_RESNET = replace(PAPER_VIT, model=ResNetConfig())
@@ -267,6 +300,7 @@ PROFILES = {
         weights_every=10,
         in_context=Regime("in context", _smoke(LAPTOP_IN_CONTEXT), TUNED_IN_CONTEXT, seeds=2),
         language=Regime("language", _smoke(LAPTOP_LANGUAGE).vary(documents=40), TUNED_LANGUAGE, seeds=2),
+        forecast=Forecast(_smoke(PATTERNS_FORECAST).vary(evaluate_every=2), seeds=3),
     ),
     "laptop": Profile(
         name="laptop",
@@ -281,6 +315,7 @@ PROFILES = {
         weights_every=50,
         in_context=Regime("in context", LAPTOP_IN_CONTEXT, TUNED_IN_CONTEXT, seeds=10),
         language=Regime("language", LAPTOP_LANGUAGE, TUNED_LANGUAGE, seeds=6),
+        forecast=Forecast(PATTERNS_FORECAST, seeds=40),
     ),
     "paper": Profile(
         name="paper",
@@ -295,6 +330,7 @@ PROFILES = {
         weights_every=1170,  # ten epochs
         in_context=Regime("in context", PAPER_IN_CONTEXT, PAPER_TUNED_IN_CONTEXT, seeds=5),
         language=Regime("language", PAPER_LANGUAGE, PAPER_TUNED_LANGUAGE, seeds=3),
+        forecast=Forecast(PAPER_VIT, seeds=20),
     ),
 }
 
