@@ -125,6 +125,7 @@ QUESTIONS = {
     "map": (Probes(everywhere=True),),
     "checks": (Probes(last=True, control=True), Probes("MLP", last=True, control=True)),
     "claims": (Probes(last=True, asked=("top left", "bottom right", "which target")),),
+    "forecast": (Probes(last=True, asked=("which target",)),),
 }
 
 

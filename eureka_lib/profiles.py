@@ -73,6 +73,32 @@ class Gallery:
         return {task: seeded(self.experiment(network, task), seeds, self.seeds) for task in tasks or TASKS}
 
 
+FITTING, HELD_OUT = "fitting", "held out"
+FIRST_FITTING_SEED = 2000
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Runs whose end is forecast from their beginning: as many ``seeds`` to fit the forecast as are held out.
+
+    The held-out seeds are reported, so they count from 0; those to fit it count from ``FIRST_FITTING_SEED``.
+    """
+
+    base: Experiment
+    seeds: int
+
+    @property
+    def weights_every(self) -> int:
+        """A tenth of the budget: the earliest step at which a forecast can ask a probe."""
+        return self.base.training.steps // 10
+
+    def groups(self, seeds: int = 0) -> dict[str, list[Experiment]]:
+        """The experiments to fit the forecast, and those held out; ``seeds`` 0 means as many as usual of each."""
+        held_out = seeded(self.base, seeds, self.seeds)
+        fitting = [self.base.vary(seed=FIRST_FITTING_SEED + e.model_seed) for e in held_out]
+        return {FITTING: fitting, HELD_OUT: held_out}
+
+
 @dataclass(frozen=True)
 class RateTable:
     """The follow-up's table: every method at every learning rate, none of them tuned, and the reported seeds."""
@@ -100,6 +126,7 @@ class Profile:
     take apart: ``anatomy_seeds`` runs that keep their weights every ``weights_every`` steps. ``in_context`` is the
     regime of in-context learning, ``language`` that of masked language modelling. In ``zoo`` today's attention is
     compared with the paper's; ``follow_up`` is the table of the paper's follow-up.
+    ``forecast`` is for many seeds of one experiment, of which only some jump.
     """
 
     name: str
@@ -116,6 +143,7 @@ class Profile:
     language: Regime
     zoo: Regime
     follow_up: RateTable
+    forecast: Forecast
 
     @property
     def cheap(self) -> Regime:
@@ -150,6 +178,11 @@ PATTERNS_16 = replace(DIGITS_VIT, task=PATTERNS).vary(
 )
 PATTERNS_4 = replace(DIGITS_VIT, task=PATTERNS).vary(
     patch=6, learning_rate=5e-4, batch_size=64, steps=600, evaluate_every=25, test_samples=500
+)
+# Cheap, and only some of the seeds jump: what python -m eureka_lib.search forecast_regimes chose. As in the paper, the
+# warm-up is a fiftieth of the budget.
+PATTERNS_FORECAST = PATTERNS_4.vary(
+    depth=2, heads=4, position_std=0.5, learning_rate=1e-3, warmup_steps=12, evaluate_every=10
 )
 PAPER_VIT = Experiment(TwoStepConfig(indicator_source="mnist", target_source="fashion_mnist", cell=28))
 PAPER_RESNET = replace(PAPER_VIT, model=ResNetConfig())
@@ -324,6 +357,7 @@ PROFILES = {
         language=Regime("language", _smoke(LAPTOP_LANGUAGE).vary(documents=40), TUNED_LANGUAGE, seeds=2),
         zoo=Regime("zoo", _smoke(PATTERNS_4), LAPTOP_ZOO, seeds=2),
         follow_up=RateTable(_smoke(LAPTOP_FOLLOW_UP), FOLLOW_UP_METHODS, FOLLOW_UP_RATES, seeds=1),
+        forecast=Forecast(_smoke(PATTERNS_FORECAST).vary(evaluate_every=2), seeds=3),
     ),
     "laptop": Profile(
         name="laptop",
@@ -340,6 +374,7 @@ PROFILES = {
         language=Regime("language", LAPTOP_LANGUAGE, TUNED_LANGUAGE, seeds=6),
         zoo=Regime("zoo", PATTERNS_4, LAPTOP_ZOO, seeds=10),
         follow_up=RateTable(LAPTOP_FOLLOW_UP, FOLLOW_UP_METHODS, FOLLOW_UP_RATES, seeds=5),
+        forecast=Forecast(PATTERNS_FORECAST, seeds=40),
     ),
     "paper": Profile(
         name="paper",
@@ -356,6 +391,7 @@ PROFILES = {
         language=Regime("language", PAPER_LANGUAGE, PAPER_TUNED_LANGUAGE, seeds=3),
         zoo=Regime("zoo", PAPER_VIT, PAPER_ZOO, seeds=10),
         follow_up=RateTable(PAPER_FOLLOW_UP, FOLLOW_UP_METHODS, FOLLOW_UP_RATES, seeds=5),
+        forecast=Forecast(PAPER_VIT, seeds=20),
     ),
 }
 

@@ -7,8 +7,8 @@ learning rates for every method in the chosen regimes (all else, such as where H
 and ``python -m eureka_lib.search tasks`` four for each network that all tasks are given to;
 ``python -m eureka_lib.search in_context`` does for in-context learning what ``tuning`` does, and ``in_context_regimes``
 tries sizes for it; ``language`` and ``language_regimes`` do so for language modelling. ``zoo`` is the ``tuning`` of
-today's attention, in the cheapest regime. All use seeds from 1000 on, which no notebook reports, and leave their raw
-results, a row per run, in ``figures/search``.
+today's attention, in the cheapest regime; ``forecast_regimes`` looks for one in which an Eureka-moment may come or not.
+All use seeds from 1000 on, which no notebook reports, and leave raw results, a row per run, in ``figures/search``.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from eureka_lib.validation import check_choice
 SEARCH_FOLDER = paths.ROOT / "figures" / "search"  # part of the checkout: how it was chosen, whatever runs now
 SEARCH_SEEDS = (1000, 1001)
 TUNING_SEEDS = (1000, 1001, 1002)
+FORECAST_SEEDS = range(1000, 1010)
 LEARNING_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 GALLERY_RATES = {"softmax": LEARNING_RATES, "resnet9": (1e-3, 2e-3, 4e-3, 8e-3)}
 CHOSEN = ("digits, 4 tokens", "patterns, 16 tokens", "patterns, 4 tokens, batch 64")  # for notebook 05
@@ -194,6 +195,36 @@ def search_language_regimes() -> pd.DataFrame:
     return _leap_regimes(language_candidates(), _language_plateau, "language regimes")
 
 
+def forecast_candidates() -> dict[str, Experiment]:
+    """Candidate regimes for forecasts: cheap ones, of 600 steps, with an early warm-up and close evaluations."""
+    base = profiles.PATTERNS_4.vary(warmup_steps=12, evaluate_every=10)
+    two = base.vary(depth=2, heads=4)
+    return {
+        "depth 3, rate 0.0007": base.vary(learning_rate=7e-4),
+        "depth 3, rate 0.001": base.vary(learning_rate=1e-3),
+        "depth 2, positions 0.3, rate 0.001": two.vary(position_std=0.3, learning_rate=1e-3),
+        "depth 2, positions 0.3, rate 0.002": two.vary(position_std=0.3, learning_rate=2e-3),
+        "depth 2, positions 0.5, rate 0.001": two.vary(position_std=0.5, learning_rate=1e-3),
+        "depth 2, positions 0.5, rate 0.002": two.vary(position_std=0.5, learning_rate=2e-3),
+        "depth 2, positions 1, rate 0.001": two.vary(learning_rate=1e-3),
+    }
+
+
+def search_forecast_regimes() -> pd.DataFrame:
+    """Train the candidates for forecasts with softmax; a row per run, with its accuracy at a tenth of the budget.
+
+    The rule: of the candidates in which no Eureka-moment comes within the first tenth, that whose share of runs with
+    one is closest to 5/8, the middle of a half and three quarters; ties go to the earlier plateau.
+    """
+    groups = {(name,): [e.vary(seed=seed) for seed in FORECAST_SEEDS] for name, e in forecast_candidates().items()}
+
+    def marks(run: Run) -> dict:
+        tenth = run.history["step"] == run.history["step"].iloc[-1] // 10
+        return _marks(run) | {"accuracy at a tenth": float(run.history.loc[tenth, "test_accuracy"].iloc[0])}
+
+    return _table(sweep_groups(groups, title="forecast regimes"), ("regime",), marks)
+
+
 def _in_context_plateau(experiment: Experiment) -> Plateau:
     return in_context_figures.PLATEAU
 
@@ -264,7 +295,7 @@ def main() -> None:
     searches = {"regimes": search_regimes, "tuning": search_settings, "tasks": search_tasks,
                 "in_context": search_in_context, "in_context_regimes": search_in_context_regimes,
                 "language": search_language, "language_regimes": search_language_regimes,
-                "zoo": search_zoo}  # fmt: skip
+                "zoo": search_zoo, "forecast_regimes": search_forecast_regimes}  # fmt: skip
     parser.add_argument("what", help=", ".join(searches))
     what = check_choice("search", parser.parse_args().what, searches)
     table = searches[what]()

@@ -44,7 +44,7 @@ def restricted_times(moments: Sequence[Moment]) -> np.ndarray:
 def time_ratio(moments: Sequence[Moment], baseline: Sequence[Moment], confidence: float = 0.95) -> Estimate:
     """Mean restricted EM time over the baseline's, with a bootstrap interval over runs; below 1 is faster."""
     samples = restricted_times(moments), restricted_times(baseline)
-    return _bootstrap(samples, lambda a, b, axis: a.mean(axis) / b.mean(axis), confidence)
+    return bootstrap(samples, lambda a, b, axis: a.mean(axis) / b.mean(axis), confidence)
 
 
 def odds_ratio(moments: Sequence[Moment], baseline: Sequence[Moment]) -> Estimate:
@@ -61,18 +61,18 @@ def odds_ratio(moments: Sequence[Moment], baseline: Sequence[Moment]) -> Estimat
 def mean_difference(values: Sequence[float], baseline: Sequence[float]) -> Estimate:
     """Difference of means of two independent samples, with a bootstrap interval over runs; above 0 is more."""
     samples = np.asarray(values, dtype=float), np.asarray(baseline, dtype=float)
-    return _bootstrap(samples, lambda a, b, axis: a.mean(axis) - b.mean(axis))
+    return bootstrap(samples, lambda a, b, axis: a.mean(axis) - b.mean(axis))
 
 
 def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> Estimate:
     """Mean difference of pairs, with a bootstrap interval over pairs; above 0 is more."""
     differences = np.asarray(values, dtype=float) - np.asarray(baseline, dtype=float)
-    return _bootstrap((differences,), lambda d, axis: d.mean(axis))
+    return bootstrap((differences,), lambda d, axis: d.mean(axis))
 
 
 def geometric_mean(ratios: Sequence[float]) -> Estimate:
     """Geometric mean of positive ratios, one per run or pair, with a bootstrap interval over them; above 1 is more."""
-    logs = _bootstrap((np.log(np.asarray(ratios, dtype=float)),), lambda d, axis: d.mean(axis))
+    logs = bootstrap((np.log(np.asarray(ratios, dtype=float)),), lambda d, axis: d.mean(axis))
     return Estimate(*(math.exp(end) for end in (logs.value, logs.low, logs.high)))
 
 
@@ -82,8 +82,11 @@ def first_step_at(steps: Sequence[int], accuracy: Sequence[float], level: float)
     return Moment(int(np.asarray(steps)[reached[0] if len(reached) else -1]), bool(len(reached)))
 
 
-def _bootstrap(samples: tuple[np.ndarray, ...], statistic: Callable, confidence: float = 0.95) -> Estimate:
-    """Percentile bootstrap over independent samples, with a fixed seed: same runs, same interval."""
+def bootstrap(samples: tuple[np.ndarray, ...], statistic: Callable, confidence: float = 0.95) -> Estimate:
+    """Percentile bootstrap of ``statistic(*samples, axis)`` over independent samples (n,), each resampled by itself.
+
+    The seed is fixed: same runs, same interval.
+    """
     value = float(statistic(*samples, axis=-1))
     if all(np.ptp(sample) == 0 for sample in samples):
         return Estimate(value, value, value)
