@@ -77,5 +77,7 @@ class ResNet9(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, h, h) -> (B, K)."""
-        images = images.contiguous(memory_format=torch.channels_last)  # 0.85 of the time of a step
+        images = images.contiguous(
+            memory_format=torch.channels_last
+        )  # 0.85 of the time of a step
         return self.head(self.stages(self.stem(images)).mean(dim=(2, 3)))
