@@ -96,9 +96,9 @@ def plot_verdicts(axis: Axes, rows: Sequence[Claim]) -> None:
         axis.plot(shorter.interval, [y, y], color=MEMBER, lw=3, alpha=0.4, solid_capstyle="round")
         axis.plot(shorter.value, y, "o", color=MEMBER, mfc=MEMBER if decided else "white", ms=6)
         words = [WORDS.get(row.verdict, "undecided") for row in (shorter, removed)]
-        for x, word in zip((1.03, 1.24), words, strict=True):
+        for x, word in zip((1.02, 1.18), words, strict=True):
             axis.annotate(word, (x, y), xycoords=("axes fraction", "data"), va="center", fontsize=8)
-    for x, word in zip((1.03, 1.24), ("shortens?", "removes?"), strict=True):
+    for x, word in zip((1.02, 1.18), ("shortens?", "removes?"), strict=True):
         axis.annotate(word, (x, -0.9), xycoords=("axes fraction", "data"), va="center", fontsize=8, weight="bold",
                       annotation_clip=False)  # fmt: skip
     for value in (SHORTER, REMOVED):
@@ -151,6 +151,7 @@ def plot_follow_up(groups: Mapping[tuple[str, float], Sequence[Run]], plateau: f
     table = follow_up_table(groups)
     rates = sorted(table["learning rate"].unique())
     methods = list(dict.fromkeys(method for method, _ in [*FOLLOW_UP, *groups]))
+    lowest = min((run.final_accuracy for runs in groups.values() for run in runs), default=1.0)
     figure, axes = figures.panels(2, 3.4, share_y=True)
     for i, method in enumerate(methods):
         shift = 0.08 * (i - (len(methods) - 1) / 2)  # methods of one rate stand beside each other
@@ -165,7 +166,7 @@ def plot_follow_up(groups: Mapping[tuple[str, float], Sequence[Run]], plateau: f
                 axes[1].plot(x + shift, run.final_accuracy, ".", color=colour, ms=4, alpha=0.5)
     for axis, title in zip(axes, ("published (Born et al. 2025)", "measured here"), strict=True):
         axis.axhline(plateau, color=figures.DERIVED, ls="--", lw=1, zorder=0)
-        axis.set(title=title, xlabel="learning rate", ylim=(0.4, 1.02))
+        axis.set(title=title, xlabel="learning rate", ylim=(min(0.4, lowest - 0.03), 1.02))
         axis.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates])
     axes[0].set_ylabel("mean final test accuracy")
     figures.derived_line(axes[1], plateau, "plateau")
