@@ -245,7 +245,9 @@ def derived_line(axis: Axes, value: float, text: str, decimals: int = 2) -> None
 
 def make_readable(axis: Axes) -> None:
     """Write the numbers of a heat map in black or white, whichever stands out more from its cell (WCAG contrast)."""
-    for text, colour in zip(axis.texts, axis.collections[0].get_facecolors(), strict=True):
+    cells = axis.collections[0]
+    written = ~np.ma.getmaskarray(cells.get_array()).ravel()  # an empty cell has no number
+    for text, colour in zip(axis.texts, cells.get_facecolors()[written], strict=True):
         parts = np.where(colour[:3] <= 0.03928, colour[:3] / 12.92, ((colour[:3] + 0.055) / 1.055) ** 2.4)
         luminance = parts @ [0.2126, 0.7152, 0.0722]
         text.set_color("black" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "white")

@@ -81,7 +81,7 @@ def test_a_sweep_trains_it_beside_tasks_with_an_accuracy(groups, tiny, store, ca
     with ThreadPoolExecutor(1) as executor:
         found = sweep([fresh, tiny], executor=executor, store=store)
     assert found[0].history["test_loss"].notna().all() and "test_accuracy" not in found[0].history
-    assert "2/2 runs" in capsys.readouterr().out
+    assert "2/2 done" in capsys.readouterr().out
 
 
 def test_kept_weights_evaluate_as_they_did_in_training(groups, runs):

@@ -11,6 +11,7 @@ import torch
 import eureka_lib.benchmark as package
 from eureka_lib import provenance
 from eureka_lib.benchmark.attention import attention_rows
+from eureka_lib.benchmark.frames import frame_rows
 from eureka_lib.benchmark.measure import FULL, SMOKE, Row, Setting, threads
 from eureka_lib.benchmark.overhead import overhead_rows
 from eureka_lib.benchmark.sweeps import sweep_rows
@@ -27,6 +28,7 @@ GROUPS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "sweep": sweep_rows,
     "limit": limit_rows,
     "overhead": overhead_rows,
+    "frames": frame_rows,
 }
 DEFAULT_GROUPS = tuple(name for name in GROUPS if name != "compile")  # compiling takes a minute or more
 HEADER = f"{'':50} {'over':26} {'ratio':>7}  {'quartiles':15} {'floor':>5}  bar"
