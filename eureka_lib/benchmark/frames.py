@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 
 import torch
 from matplotlib.figure import Figure
