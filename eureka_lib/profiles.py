@@ -209,15 +209,15 @@ TUNED_4 = {
 }
 # What python -m eureka_lib.search zoo found.
 TUNED_ZOO = {
-    "softmax1": {"learning_rate": 0.002},
+    "softmax1": {"learning_rate": 0.001},
     "attention_sink": {"learning_rate": 0.002},
     "scalable_softmax": {"learning_rate": 0.002},
-    "learnable_temperature": {"learning_rate": 0.002},
+    "learnable_temperature": {"learning_rate": 0.004},
     "qk_norm": {"learning_rate": 0.002},
     "sigmoid": {"learning_rate": 0.002},
     "sparsemax": {"learning_rate": 0.002},
     "entmax15": {"learning_rate": 0.002},
-    "sinkhorn": {"learning_rate": 0.002},
+    "sinkhorn": {"learning_rate": 0.004},
     "qr": {"learning_rate": 0.002},
 }
 PAPERS = ("softmax", "norm_softmax", "heat_treatment")  # the paper's methods that the zoo is held against
