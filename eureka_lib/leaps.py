@@ -111,7 +111,7 @@ def plateau_then_leap(runs: Sequence[Run], study: Study, figure: str) -> Claim:
         f"{sum(leap.happened for leap in leaps)} of {len(runs)} leaps in all, {step_text(median_step(leaps), 'leap')}",
         abrupt / len(runs), interval,
         "Wilson interval of the share of seeds with a plateau and an abrupt leap", MAJORITY, study.profile, "appendix",
-        figure, "plateau, then a leap",
+        figure, "plateau, then a leap", study.about,
     )  # fmt: skip
 
 
@@ -138,5 +138,5 @@ def helps(method: str, runs: Sequence[Run], baseline: Sequence[Run], study: Stud
         f"{log_rank(*leaps[0]):.2g}; mean time to a score of {plateau.band[1]:g}, just off the plateau, over softmax's:"
         f" {left}",
         "bootstrap interval of the ratio of restricted mean times to the leap, below 1 under all its thresholds", 1.0,
-        study.profile, figure, FIX_NAMES[method], "", smaller=True, source="appendix",
+        study.profile, figure, FIX_NAMES[method], study.about, smaller=True, source="appendix",
     )  # fmt: skip

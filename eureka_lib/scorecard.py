@@ -94,8 +94,8 @@ def kind_of(verdicts: pd.Series) -> pd.Series:
 
 def number(row: Mapping) -> str:
     """The row's value with its interval; where the data do not bound a number, it is infinite."""
-    low, high = ("\N{INFINITY}" if pd.isna(end) else f"{end:.2f}" for end in (row["low"], row["high"]))
-    return "no number" if pd.isna(row["value"]) else f"{row['value']:.2f} ({low} to {high})"
+    value, low, high = ("\N{INFINITY}" if pd.isna(row[x]) else f"{row[x]:.2f}" for x in ("value", "low", "high"))
+    return "no number" if pd.isna(row["low"]) else f"{value} ({low} to {high})"
 
 
 def plot(table: pd.DataFrame) -> Figure:
@@ -105,7 +105,7 @@ def plot(table: pd.DataFrame) -> Figure:
     figure, (axis,) = figures.panels(1, height=0.42 * height + 0.5)
     y = 0
     for (claims, about), rows in grouped.items():
-        name = textwrap.fill(f"{claims}: {about or CLAIMS[claims]}", 50)
+        name = textwrap.fill(textwrap.shorten(f"{claims}: {about or CLAIMS[claims]}", 140, placeholder=" ..."), 50)
         axis.annotate(name, (-0.06, y), ha="right", va="center", fontsize=6.5)
         for i, (kind, row) in enumerate(zip(kind_of(rows["verdict"]), rows.to_dict("records"), strict=True)):
             left, top = i % TILES, y + i // TILES

@@ -64,6 +64,7 @@ def test_the_table_holds_every_number_once(folder):
 
 def test_numbers_that_the_data_do_not_bound():
     assert scorecard.number({"value": 2.0, "low": 0.5, "high": None}) == "2.00 (0.50 to \N{INFINITY})"
+    assert scorecard.number({"value": None, "low": 1.5, "high": None}) == "\N{INFINITY} (1.50 to \N{INFINITY})"
     assert scorecard.number({"value": None, "low": None, "high": None}) == "no number"
 
 
