@@ -28,6 +28,7 @@ def folder(tmp_path_factory):
     (copy / "notebooks").mkdir()
     (copy / "notebooks" / "01_the_eureka_moment.html").write_text("executed")
     (copy.parent / "notebooks").symlink_to(paths.NOTEBOOKS)
+    (copy.parent / "eureka_lib").symlink_to(paths.ROOT / "eureka_lib")  # which texts link to
     return copy
 
 
