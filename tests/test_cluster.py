@@ -91,6 +91,13 @@ with Client(address) as client:
 """
 
 
+def nothing_begins(log: Path) -> bool:
+    """Whether all that workers have begun has ended, and stays so: one may be about to begin what it was given."""
+    before = Log.read(log)
+    time.sleep(1)
+    return len(before.ended) == len(before.begun) == len(Log.read(log).begun)
+
+
 def test_the_caller_is_killed_and_calls_again(local, store, tmp_path):
     """What was finished stays, what was begun is finished by the workers, the rest is trained at the second call."""
     script, log, wanted = tmp_path / "caller.py", tmp_path / "log", experiments(12, steps=40)
@@ -100,7 +107,7 @@ def test_the_caller_is_killed_and_calls_again(local, store, tmp_path):
     wait_until(lambda: process.poll() is not None or len(Log.read(log).ended) >= 2)
     process.kill()
     process.wait()
-    wait_until(lambda: not local.scheduler.tasks and len(Log.read(log).ended) == len(Log.read(log).begun))
+    wait_until(lambda: not local.scheduler.tasks and nothing_begins(log))
     kept = len(store.keys())
     assert 2 <= kept < 12
     again = subprocess.run(command, capture_output=True, text=True, check=True).stdout
