@@ -10,7 +10,9 @@ import pytest
 from eureka_lib import paths
 from eureka_lib.execute.__main__ import main
 
-NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("[0-9]*.ipynb"))  # the others are pages without code: test_pages.py
+ALL = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
+NOTEBOOKS = [path for path in ALL if path.name[0].isdigit()]  # the others are pages of words: test_pages.py
+of_all = pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem, indirect=True)
 
 
 def code_cells(notebook):
@@ -27,6 +29,7 @@ def notebook(path):
     return nbformat.read(path, as_version=4)
 
 
+@of_all
 def test_it_is_committed_without_outputs_and_with_ids_that_say_something(notebook):
     nbformat.validate(notebook)
     for cell in code_cells(notebook):
@@ -35,6 +38,7 @@ def test_it_is_committed_without_outputs_and_with_ids_that_say_something(noteboo
     assert notebook.metadata.kernelspec.name == "python3"
 
 
+@of_all
 def test_its_parameters_are_annotated_literals_in_one_tagged_cell(path, notebook):
     tagged = [cell for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", [])]
     assert len(tagged) == 1 and tagged[0] is code_cells(notebook)[0]
@@ -45,6 +49,7 @@ def test_its_parameters_are_annotated_literals_in_one_tagged_cell(path, notebook
     )
 
 
+@of_all
 def test_its_cells_are_short_and_use_the_library(notebook):
     for cell in code_cells(notebook):
         assert len(cell.source.splitlines()) <= 15, cell.id
