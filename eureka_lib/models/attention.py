@@ -15,6 +15,7 @@ For long rows nobody needs to see, :mod:`eureka_lib.models.fused` has the paper'
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from eureka_lib.models import fused, zoo
 from eureka_lib.models.fused import SMALLEST_VARIANCE
 from eureka_lib.models.masks import hide
-from eureka_lib.validation import check_choice, check_divides
+from eureka_lib.validation import check_choice, check_divides, check_whole
 
 Normaliser = Callable[..., Tensor]
 
@@ -99,6 +100,14 @@ def fused_form(normaliser: Normaliser, keys: int, visible: Tensor | None = None)
     """
     own_keys = visible is not None and visible.shape[-2] > 1
     return None if own_keys or keys < fused.LEAST_KEYS else FUSED.get(normaliser)
+
+
+def check_transformer(config: Any) -> None:
+    """Raise TypeError or ValueError unless ``config`` has blocks, a width that its heads divide, and an attention."""
+    for field in ("depth", "width", "heads"):
+        check_whole(field, getattr(config, field), 1)
+    check_divides("heads", config.heads, "width", config.width)
+    check_choice("attention", config.attention, NORMALISERS)
 
 
 class AttentionWeights(nn.Module):

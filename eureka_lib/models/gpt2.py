@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from eureka_lib.models.attention import NORMALISERS
+from eureka_lib.models.attention import check_transformer
 from eureka_lib.models.hosted import Hosted
-from eureka_lib.validation import check_choice, check_divides, check_real, check_whole
+from eureka_lib.validation import check_real
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,7 @@ class InContextGPT2Config:
     position_std: float = 0.02  # standard deviation of the initial position embedding; GPT-2's, as all other weights'
 
     def __post_init__(self):
-        for field in ("depth", "width", "heads"):
-            check_whole(field, getattr(self, field), 1)
-        check_divides("heads", self.heads, "width", self.width)
-        check_choice("attention", self.attention, NORMALISERS)
+        check_transformer(self)
         check_real("position_std", self.position_std, 0)
 
 

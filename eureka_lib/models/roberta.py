@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from eureka_lib.models.attention import NORMALISERS
+from eureka_lib.models.attention import check_transformer
 from eureka_lib.models.hosted import Hosted
-from eureka_lib.validation import check_choice, check_divides, check_real, check_whole
+from eureka_lib.validation import check_real
 
 FIRST_POSITION = 2  # RoBERTa counts positions from the one after its padding token's number, which is 1
 
@@ -30,11 +30,8 @@ class RobertaConfig:
     weight_std: float = 0.02  # standard deviation of the initial weights
 
     def __post_init__(self):
-        for field in ("depth", "width", "heads"):
-            check_whole(field, getattr(self, field), 1)
-        check_divides("heads", self.heads, "width", self.width)
+        check_transformer(self)
         check_real("mlp_ratio", self.mlp_ratio, 1 / self.width)
-        check_choice("attention", self.attention, NORMALISERS)
         check_real("dropout", self.dropout, 0, 0.999)
         check_real("weight_std", self.weight_std, 0)
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from eureka_lib.models.attention import NORMALISERS, MultiHeadAttention, is_watched
-from eureka_lib.validation import check_choice, check_divides, check_real, check_whole
+from eureka_lib.models.attention import MultiHeadAttention, check_transformer, is_watched
+from eureka_lib.validation import check_divides, check_real, check_whole
 
 NORM_EPS = 1e-6
 
@@ -39,11 +39,8 @@ class ViTConfig:
 
 def check_blocks(config: "ViTConfig") -> None:
     """Raise TypeError or ValueError unless blocks can be built from ``config``, which may lack a ``patch``."""
-    for field in ("depth", "width", "heads"):
-        check_whole(field, getattr(config, field), 1)
-    check_divides("heads", config.heads, "width", config.width)
+    check_transformer(config)
     check_real("mlp_ratio", config.mlp_ratio, 1 / config.width)
-    check_choice("attention", config.attention, NORMALISERS)
     check_real("stochastic_depth", config.stochastic_depth, 0, 0.999)
     check_real("weight_std", config.weight_std, 0)
     check_real("position_std", config.position_std, 0)
