@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 
 from eureka_lib import explorer, profiles
-from eureka_lib.benchmark.measure import Row, Setting, measure_pairs, seconds
+from eureka_lib.benchmark.measure import Row, Setting, measure_against
 from eureka_lib.experiment import run
 from eureka_lib.probe_figures import Subject
 from eureka_lib.runs import RunStore
@@ -48,5 +48,5 @@ def _row(
             show(frame)
             screen.frame()
 
-    cost = lambda work: FRAME_SECONDS * len(frames) if work is None else seconds(work, "cpu")  # noqa: E731
-    return Row(name, "a tenth of a second", **measure_pairs(cost, draw, None, setting.pairs), bar=1.0)
+    ratio = measure_against(FRAME_SECONDS * len(frames), draw, setting.pairs)
+    return Row(name, "a tenth of a second", **ratio, bar=1.0)

@@ -67,7 +67,7 @@ Work = Callable[[], object]
 
 
 def measure_pairs(
-    cost: Callable[[Work], float], work: Work, baseline: Work, pairs: int, unmeasured: int = 1
+    cost: Callable[[Work | None], float], work: Work, baseline: Work | None, pairs: int, unmeasured: int = 1
 ) -> dict[str, float]:
     """Median and quartiles of cost(work) / cost(baseline), measured in turn after ``unmeasured`` pairs to warm up."""
     ratios = [cost(work) / cost(baseline) for _ in range(pairs + unmeasured)][unmeasured:]
@@ -83,6 +83,11 @@ def seconds(work: Work, device: str) -> float:
     work()
     wait()
     return time.perf_counter() - started
+
+
+def measure_against(limit: float, work: Work, pairs: int) -> dict[str, float]:
+    """As :func:`measure_pairs`, of the wall time of ``work`` over ``limit`` s, which need not be waited for."""
+    return measure_pairs(lambda done: limit if done is None else seconds(done, "cpu"), work, None, pairs)
 
 
 def peak_memory(work: Work, device: str) -> float:

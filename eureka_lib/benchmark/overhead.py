@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from eureka_lib import profiles
-from eureka_lib.benchmark.measure import Row, Setting, measure_pairs, seconds
+from eureka_lib.benchmark.measure import Row, Setting, measure_against
 from eureka_lib.benchmark.sweeps import quietly
 from eureka_lib.experiment import Experiment
 from eureka_lib.pools import InProcess, workers
@@ -46,9 +46,8 @@ def overhead_rows(setting: Setting) -> Iterator[Row]:
 
 
 def _row(setting: Setting, name: str, n: int, work: Callable[[], object]) -> Row:
-    """The row of ``work``, which does ``n`` runs, against as many of 20 s, which need not be waited for."""
-    cost = lambda done: n * RUN_SECONDS if done is None else seconds(done, "cpu")  # noqa: E731
-    ratio = measure_pairs(cost, work, None, max(1, setting.pairs // 4))
+    """The row of ``work``, which does ``n`` runs, against as many of 20 s."""
+    ratio = measure_against(n * RUN_SECONDS, work, max(1, setting.pairs // 4))
     return Row(name, f"run of {RUN_SECONDS} s", **ratio, bar=BAR if setting.sizes.processes else None)
 
 
