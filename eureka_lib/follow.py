@@ -7,7 +7,6 @@ second time it finds the runs. :class:`Tally` keeps count, loads what has been s
 what has failed.
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from eureka_lib import cluster
+from eureka_lib import cluster, paths
 from eureka_lib.analysis.eureka import eureka_moment
 from eureka_lib.experiment import Experiment, run_together, stored_config
 from eureka_lib.pools import WorkerLost
@@ -68,9 +67,7 @@ class Note:
     def leave(self) -> None:
         """Write the file. That it cannot be written, on a full disk, does not end a training."""
         with suppress(OSError):
-            part = self.path.with_suffix(".part")
-            part.write_text(str(self.steps))
-            os.replace(part, self.path)
+            paths.write_atomically(self.path, str(self.steps).encode())
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT_SECONDS):
