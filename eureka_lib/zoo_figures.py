@@ -109,7 +109,7 @@ def plot_verdicts(axis: Axes, rows: Sequence[Claim]) -> None:
     axis.xaxis.set_major_locator(FixedLocator([0.25, 0.5, 1, 2, 4]))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_yticks(range(len(pairs)), [row.statement.removesuffix(" shortens the plateau.") for row, _ in pairs])
+    axis.set_yticks(range(len(pairs)), [row.part for row, _ in pairs])
     axis.set(ylim=(len(pairs) - 0.4, -0.6), xlabel="mean EM time / softmax's")
 
 
@@ -117,7 +117,7 @@ def verdict_table(rows: Sequence[Claim]) -> pd.DataFrame:
     """A row per method: the ratio of EM times with its interval, and the verdicts of Z1 and Z2."""
     return pd.DataFrame([
         {
-            "method": shorter.statement.removesuffix(" shortens the plateau."),
+            "method": shorter.part,
             "EM time / softmax's": round(shorter.value, 2),
             "interval": "{:.2f} to {:.2f}".format(*shorter.interval),
             "shortens": WORDS.get(shorter.verdict, "undecided"),
