@@ -16,7 +16,7 @@ import pandas as pd
 from eureka_lib import paths
 
 REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecided"
-HOLDS, HOLDS_NOT = "holds", "does not hold"  # the same of a question that nobody has answered before
+OWN_WORDS = {REPRODUCED: "holds", NOT_REPRODUCED: "does not hold", UNDECIDED: UNDECIDED}  # of a question of our own
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,11 @@ def verdict_of(interval: tuple[float, float], threshold: float) -> str:
 def opposite(verdict: str) -> str:
     """The verdict of a claim that a number lies *below* a threshold, from ``verdict_of``, which asks for above."""
     return {REPRODUCED: NOT_REPRODUCED, NOT_REPRODUCED: REPRODUCED}.get(verdict, UNDECIDED)
+
+
+def kind_of(verdict: str) -> str:
+    """A verdict in the words for a claim, of which there are three, also if it is about a question of our own."""
+    return {word: kind for kind, word in OWN_WORDS.items()}.get(verdict, verdict)
 
 
 def save(claims: Sequence[Claim], notebook: str, profile: str) -> Path:

@@ -10,9 +10,8 @@ import pandas as pd
 
 from eureka_lib.analysis.compare import Estimate
 from eureka_lib.analysis.forecast import ALL, BASELINE, QUESTIONS, WHEN, WHETHER
-from eureka_lib.claims import HOLDS, HOLDS_NOT, NOT_REPRODUCED, REPRODUCED, UNDECIDED, Claim, verdict_of
+from eureka_lib.claims import OWN_WORDS, UNDECIDED, Claim, verdict_of
 
-VERDICTS = {REPRODUCED: HOLDS, NOT_REPRODUCED: HOLDS_NOT, UNDECIDED: UNDECIDED}
 NAMES = {WHETHER: ("F1", "whether the Eureka-moment comes within the budget"), WHEN: ("F2", "when it comes")}
 FEWEST_EACH = 5  # with fewer held-out runs of a kind that the question compares, nothing is decided
 GUESS = 0.5  # what a constant gets
@@ -75,4 +74,4 @@ def _verdict(found: Estimate, row: dict, threshold: float) -> str:
         kinds.append(row["runs"] - row["EMs"])
     if min(kinds) < FEWEST_EACH:
         return UNDECIDED
-    return VERDICTS[verdict_of(found.interval, threshold)]
+    return OWN_WORDS[verdict_of(found.interval, threshold)]

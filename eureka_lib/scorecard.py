@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from eureka_lib import figures, paths
-from eureka_lib.claims import HOLDS, HOLDS_NOT, NOT_REPRODUCED, REPRODUCED, UNDECIDED
+from eureka_lib.claims import NOT_REPRODUCED, OWN_WORDS, REPRODUCED, UNDECIDED, kind_of
 
 # What is claimed, by whom, in the order of the page. A notebook's claim must be one of these.
 CLAIMS = {
@@ -33,7 +33,6 @@ CLAIMS = {
     "F2": "not in the paper: the first tenth of a run forecasts when it comes",
 }
 COLOURS = {REPRODUCED: "#56B4E9", NOT_REPRODUCED: "#E69F00", UNDECIDED: "#DDDDDD"}
-SAME = {HOLDS: REPRODUCED, HOLDS_NOT: NOT_REPRODUCED}  # the words for what nobody has claimed
 TILES = 5  # side by side
 MARKS = {REPRODUCED: "\N{CHECK MARK}", NOT_REPRODUCED: "\N{MULTIPLICATION X}", UNDECIDED: "?"}
 BEGIN, END = "<!-- scorecard: written by notebook 15 -->", "<!-- end of the scorecard -->"
@@ -83,13 +82,8 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
     """How many verdicts of each kind, a row per claim."""
     if table.empty:
         return pd.DataFrame(columns=list(COLOURS))
-    found = pd.crosstab(table["claim"], kind_of(table["verdict"]))
+    found = pd.crosstab(table["claim"], table["verdict"].map(kind_of))
     return found.reindex(index=[c for c in CLAIMS if c in found.index], columns=list(COLOURS), fill_value=0)
-
-
-def kind_of(verdicts: pd.Series) -> pd.Series:
-    """Verdicts as three kinds, whether about somebody's claim or about a question of ours."""
-    return verdicts.replace(SAME)
 
 
 def number(row: Mapping) -> str:
@@ -107,14 +101,14 @@ def plot(table: pd.DataFrame) -> Figure:
     for (claims, about), rows in grouped.items():
         name = textwrap.fill(textwrap.shorten(f"{claims}: {about or CLAIMS[claims]}", 140, placeholder=" ..."), 45)
         axis.annotate(name, (-0.06, y), ha="right", va="center", fontsize=6)
-        for i, (kind, row) in enumerate(zip(kind_of(rows["verdict"]), rows.to_dict("records"), strict=True)):
+        for i, (kind, row) in enumerate(zip(rows["verdict"].map(kind_of), rows.to_dict("records"), strict=True)):
             left, top = i % TILES, y + i // TILES
             axis.add_patch(Rectangle((left, top - 0.44), 0.96, 0.88, color=COLOURS[kind], lw=0))
             words = f"{MARKS[kind]} {row['part']}\n{number(row)}"
             axis.annotate(words, (left + 0.48, top), ha="center", va="center", fontsize=5.3, color="black")
         y += _floors(rows)
     for x, (kind, colour) in enumerate(COLOURS.items()):
-        words = " / ".join([kind, *(word for word, same in SAME.items() if same == kind)])
+        words = " / ".join(dict.fromkeys([kind, OWN_WORDS[kind]]))
         axis.add_patch(Rectangle((2.1 * x - 0.9, -1.1), 0.15, 0.4, color=colour, lw=0))
         axis.annotate(f"{MARKS[kind]} {words}", (2.1 * x - 0.7, -0.9), va="center", fontsize=7)
     if not grouped:

@@ -14,6 +14,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from eureka_lib import paths
+from eureka_lib.claims import kind_of
 from eureka_lib.gallery.entries import Chapter, gather, pages
 from eureka_lib.gallery.render import TEMPLATES, to_html, to_page
 from eureka_lib.progress import clock
@@ -38,11 +40,10 @@ def build(folder: Path, notebooks: Path, profile: str) -> Path | None:
     text = template.render(
         chapters=chapters, profile=profile, link=link, claims=_claims(chapters), picture=_picture, clock=clock,
         markdown=lambda source: Markup(to_html(source, link)), counted=_counted, pages=pages(notebooks),
+        kind_of=kind_of,
     )  # fmt: skip
     path = folder / "index.html"
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    paths.write_atomically(path, text.encode())
     return path
 
 
