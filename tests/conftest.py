@@ -36,6 +36,31 @@ def tiny():
 
 
 @pytest.fixture
+def goes_on_exactly(store, tmp_path, capsys, monkeypatch):
+    """A check: a training that is interrupted continues, to the very history of one that is not."""
+    import pandas as pd
+
+    from eureka_lib import trainer
+    from eureka_lib.experiment import run
+    from eureka_lib.runs import RunStore
+
+    def check(experiment, interrupted, continued):
+        def interrupt(history):
+            if history["step"].iloc[-1] == interrupted:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(trainer, "SAVE_SECONDS", 0)
+        with pytest.raises(KeyboardInterrupt):
+            run(experiment, store, on_evaluation=interrupt)
+        found = run(experiment, store)
+        assert f"continuing from step {continued}" in capsys.readouterr().out
+        undisturbed = run(experiment, RunStore(tmp_path / "other"))
+        pd.testing.assert_frame_equal(found.history, undisturbed.history, check_exact=True)
+
+    return check
+
+
+@pytest.fixture
 def house_style():
     """Figures look as the notebooks' do, and none stays open."""
     import matplotlib.pyplot as plt

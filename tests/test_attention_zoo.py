@@ -60,21 +60,9 @@ def test_a_stack_trains_as_each_alone(tiny, store, tmp_path, name):
             )
 
 
-def test_a_training_that_was_interrupted_goes_on_bit_for_bit(tiny, store, tmp_path, monkeypatch, capsys):
+def test_a_training_that_was_interrupted_goes_on_bit_for_bit(tiny, goes_on_exactly):
     """The learned numbers and what AdamW knows of them come back with the rest."""
-
-    def interrupt(history):
-        if history["step"].iloc[-1] == 8:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr("eureka_lib.trainer.SAVE_SECONDS", 0)
-    experiment = tiny.vary(attention="attention_sink", learning_rate=1e-2)
-    with pytest.raises(KeyboardInterrupt):
-        run(experiment, store, on_evaluation=interrupt)
-    found = run(experiment, store)
-    assert "continuing from step 4" in capsys.readouterr().out
-    undisturbed = run(experiment, RunStore(tmp_path / "other"))
-    pd.testing.assert_frame_equal(found.history, undisturbed.history, check_exact=True)
+    goes_on_exactly(tiny.vary(attention="attention_sink", learning_rate=1e-2), interrupted=8, continued=4)
 
 
 def test_a_network_of_transformers_says_what_it_cannot_have(store):

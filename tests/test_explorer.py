@@ -10,18 +10,13 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from eureka_lib import explorer, figures, profiles
+from eureka_lib import explorer, profiles
 from eureka_lib.experiment import run
 from eureka_lib.explorer import Setting, gradients_of, head_of
 from eureka_lib.probe_figures import Subject
 from eureka_lib.runs import RunStore
 
-
-@pytest.fixture(autouse=True)
-def no_open_figures():
-    figures.use_style()
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("house_style")
 
 
 @pytest.fixture(scope="module")

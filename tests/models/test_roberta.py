@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
-from eureka_lib import profiles, trainer
+from eureka_lib import profiles
 from eureka_lib.experiment import run
 from eureka_lib.models.attention import NORMALISERS
 from eureka_lib.models.roberta import Roberta, RobertaConfig
@@ -116,18 +116,7 @@ def test_a_run_is_stored_and_comes_back_bit_for_bit(store, tmp_path):
         assert task.evaluate(model, test_set, task.loss(0.0))["test_loss"] == first.history["test_loss"][1]
 
 
-def test_an_interrupted_training_goes_on_exactly_where_it_was(store, tmp_path, monkeypatch, capsys):
+def test_an_interrupted_training_goes_on_exactly_where_it_was(goes_on_exactly):
     """Its tied matrix, which has two names, and the temperature of that step included."""
     experiment = profiles.get("smoke").language.experiment("heat_treatment").vary(steps=8, evaluate_every=2)
-    monkeypatch.setattr(trainer, "SAVE_SECONDS", 0)
-
-    def interrupt(history):
-        if history["step"].iloc[-1] == 6:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(experiment, store, on_evaluation=interrupt)
-    continued = run(experiment, store)
-    assert "continuing from step 4" in capsys.readouterr().out
-    undisturbed = run(experiment, RunStore(tmp_path / "other"))
-    pd.testing.assert_frame_equal(continued.history, undisturbed.history, check_exact=True)
+    goes_on_exactly(experiment, interrupted=6, continued=4)
