@@ -6,7 +6,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from eureka_lib import paths, profiles, published, search, zoo_figures, zoo_rules
+from eureka_lib import paths, profiles, published, zoo_figures, zoo_rules
 from eureka_lib.experiment import run, run_together
 from eureka_lib.methods import METHODS
 from eureka_lib.models import attention
@@ -72,16 +72,6 @@ def test_a_network_of_transformers_says_what_it_cannot_have(store):
         run(experiment, store)
     with pytest.raises(ValueError, match="sinkhorn .* knows no masks"):
         run(experiment.vary(attention="sinkhorn"), store)
-
-
-def test_learning_rates_are_those_that_the_search_found():
-    table = pd.read_csv(search.SEARCH_FOLDER / "zoo.csv")
-    assert set(table["seed"]) == set(search.TUNING_SEEDS) and set(table["learning_rate"]) == set(search.LEARNING_RATES)
-    assert table.groupby(["method", "learning_rate"]).size().unique().tolist() == [3], (
-        "the same effort for every method"
-    )
-    best = search.best_settings(table, **search.RULES["zoo"]).set_index("method")["learning_rate"]
-    assert best.to_dict() == {method: settings["learning_rate"] for method, settings in profiles.TUNED_ZOO.items()}
 
 
 def test_the_zoo_shares_the_regime_and_the_rates_of_the_papers_methods():

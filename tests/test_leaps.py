@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eureka_lib import leaps, profiles, search
+from eureka_lib import leaps
 from eureka_lib.leaps import Plateau, Study
 from eureka_lib.runs import Run
 
@@ -118,13 +118,3 @@ def test_a_fix_that_leaps_earlier_but_not_as_far_is_undecided():
 
 def test_nobody_leaps_decides_nothing():
     assert helped([planted()] * 5, [planted()] * 5).verdict == "undecided"
-
-
-@pytest.mark.parametrize("name", ["in_context", "language"])
-def test_learning_rates_are_those_that_the_search_found(name):
-    table = pd.read_csv(search.SEARCH_FOLDER / f"{name}.csv")
-    assert set(table["seed"]) == set(search.TUNING_SEEDS)
-    best = search.best_settings(table, **search.RULES[name]).set_index("method")["learning_rate"]
-    tuned = getattr(profiles.get("laptop"), name).tuned
-    assert best.to_dict() == {method: settings["learning_rate"] for method, settings in tuned.items()}
-    assert table.groupby(["method", "learning_rate"]).size().nunique() == 1, "the same effort for every method"

@@ -1,8 +1,9 @@
 """Profiles by name, from the environment, and their seeds."""
 
+import pandas as pd
 import pytest
 
-from eureka_lib import profiles
+from eureka_lib import profiles, search
 
 
 def test_auto_takes_the_environment(monkeypatch):
@@ -47,3 +48,21 @@ def test_the_gradient_scaling_baselines_have_fewer_seeds_on_a_laptop():
     )
     assert {len(group) for group in profiles.get("smoke").cheap.groups().values()} == {2}
     assert {len(group) for group in profiles.get("laptop").cheap.groups(seeds=3).values()} == {3}
+
+
+@pytest.mark.parametrize(
+    ("name", "tuned"),
+    [
+        ("in_context", profiles.get("laptop").in_context.tuned),
+        ("language", profiles.get("laptop").language.tuned),
+        ("zoo", profiles.TUNED_ZOO),
+    ],
+)
+def test_learning_rates_are_those_that_the_search_found(name, tuned):
+    table = pd.read_csv(search.SEARCH_FOLDER / f"{name}.csv")
+    assert set(table["seed"]) == set(search.TUNING_SEEDS) and set(table["learning_rate"]) == set(search.LEARNING_RATES)
+    assert table.groupby(["method", "learning_rate"]).size().unique().tolist() == [3], (
+        "the same effort for every method"
+    )
+    best = search.best_settings(table, **search.RULES[name]).set_index("method")["learning_rate"]
+    assert best.to_dict() == {method: settings["learning_rate"] for method, settings in tuned.items()}
