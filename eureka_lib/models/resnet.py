@@ -7,7 +7,6 @@ stride-2 convolution with max pooling for large images, ``stem="small"`` one 3 x
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -77,5 +76,4 @@ class ResNet9(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, h, h) -> (B, K)."""
-        images = images.contiguous(memory_format=torch.channels_last)  # 0.85 of the time of a step
         return self.head(self.stages(self.stem(images)).mean(dim=(2, 3)))
