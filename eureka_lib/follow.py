@@ -19,7 +19,7 @@ import pandas as pd
 
 from eureka_lib import cluster, paths
 from eureka_lib.analysis.eureka import eureka_moment
-from eureka_lib.experiment import Experiment, run_together, stored_config
+from eureka_lib.experiment import Experiment, run_together, stored
 from eureka_lib.pools import WorkerLost
 from eureka_lib.progress import Progress
 from eureka_lib.runs import Run, RunStore, StoreError
@@ -220,7 +220,7 @@ def load_all(task: Task) -> dict[str, Run]:
     store, deadline = RunStore(task.store), time.monotonic() + PATIENCE
     runs = {}
     for experiment, key in zip(task.members, task.keys, strict=True):
-        while (found := store.load(stored_config(experiment, task.weights_every))) is None:
+        while (found := stored(experiment, store, task.weights_every)) is None:
             if time.monotonic() > deadline:
                 raise StoreError(f"a worker has stored run {key}, but not in {store.folder} as it is seen from here")
             time.sleep(0.1)

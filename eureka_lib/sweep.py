@@ -19,7 +19,7 @@ from itertools import islice
 from typing import Any
 
 from eureka_lib import cluster, pools
-from eureka_lib.experiment import Experiment, stack_key, stored_config
+from eureka_lib.experiment import Experiment, stack_key, stored
 from eureka_lib.follow import Note, Tally, Task, do
 from eureka_lib.runs import Run, RunStore
 from eureka_lib.trainer import device
@@ -52,7 +52,7 @@ def sweep(
     StoreError before anything is trained if something has to be and the store cannot be written.
     """
     store = store or RunStore()
-    runs = {e.key: store.load(stored_config(e, weights_every)) for e in experiments}
+    runs = {e.key: stored(e, store, weights_every) for e in experiments}
     missing = [e for e in {e.key: e for e in experiments}.values() if runs[e.key] is None]
     print(f"{title}: {len(runs)} runs, {len(runs) - len(missing)} of them stored, {len(missing)} to train", flush=True)
     if missing:

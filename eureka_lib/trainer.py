@@ -20,12 +20,10 @@ from torch import Tensor, nn
 
 from eureka_lib import provenance
 from eureka_lib.analysis.record import normalised_entropy, record
-from eureka_lib.models.vit import Encoder
 from eureka_lib.tasks.frame import Loss, Pair, Task
-from eureka_lib.training import resume
+from eureka_lib.training import optimizer, resume
 from eureka_lib.training.gradients import GRADIENT_SCALINGS
 from eureka_lib.training.loop import Outcome, Trainee, one_by_one, train_together
-from eureka_lib.training.optimizer import adamw
 from eureka_lib.training.precision import with_precision
 from eureka_lib.training.schedules import LEARNING_RATE_SCHEDULES, heat
 from eureka_lib.training.stack import Stack
@@ -129,7 +127,7 @@ class Training:
         self.trainee = Trainee(
             model=with_precision(self.model, settings.precision),
             batches=self.batches(0),
-            optimizer=adamw(self.model, settings.learning_rate, settings.weight_decay),
+            optimizer=self.attention.optimizer(),
             learning_rate=learning_rate_of(settings),
             evaluate=lambda model: (
                 task.evaluate(model, test_set, loss) | self.attention.measure(test_set[0][0][:MEASURED_SAMPLES])
@@ -189,10 +187,18 @@ class Attention:
 
     def __init__(self, model: nn.Module, experiment: "Experiment"):
         self.model, self.fix, self.settings = model, experiment.fix, experiment.training
-        self.layers = model.attention_layers() if isinstance(model, Encoder) else []
+        self.layers = model.attention_layers() if hasattr(model, "attention_layers") else []
         self.set_factor = getattr(model, "set_scale_factor", lambda factor: None)
         self.gradient_sizes: dict[str, Tensor] = {}  # the latest, before they were rescaled
         self.set_scale(0)
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The experiment's optimiser for the model, with the learning rate of W_Q and W_K that it asks for."""
+        settings, factor = self.settings, self.fix.query_key_rate
+        made = optimizer.build(settings.optimizer, self.model, settings.learning_rate, settings.weight_decay)
+        if factor != 1:
+            optimizer.scale_rate(made, self.model.query_key_weights(), factor)
+        return made
 
     def set_scale(self, step: int) -> None:
         """Before a step: the scale that the schedule asks for (Heat Treatment)."""

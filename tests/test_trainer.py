@@ -87,9 +87,7 @@ def test_an_interrupted_training_goes_on_exactly_where_it_was(tiny, store, tmp_p
     """A process dies between two evaluations; another continues: the history is that of an undisturbed run."""
     experiment = tiny.vary(steps=20, stochastic_depth=0.2, seed=3)
     died = subprocess.run([sys.executable, "-c", INTERRUPTED, str(store.folder)], capture_output=True)
-    assert (
-        died.returncode == 9 and unfinished_path(store, experiment).exists() and store.load(experiment.config()) is None
-    )
+    assert died.returncode == 9 and unfinished_path(store, experiment).exists() and store.load(experiment.key) is None
     steps = []
     found = run(experiment, store, on_evaluation=lambda history: steps.append(history["step"].iloc[-1]))
     assert "continuing from step 8" in capsys.readouterr().out and steps == [12, 16, 20]

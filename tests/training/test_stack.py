@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from eureka_lib.models.attention import FUSED, NORMALISERS
-from eureka_lib.models.pooled_vit import PooledViT, PooledViTConfig
 from eureka_lib.models.vit import ViT, ViTConfig
 from eureka_lib.training.stack import Stack
 
@@ -42,8 +41,8 @@ def test_outputs_and_gradients_are_those_of_each_model_alone(attention, patch):
 
 def test_pooled_vision_transformers_are_stacked_too():
     torch.manual_seed(0)
-    config = PooledViTConfig(patch_height=4, patch_width=8, depth=1, width=16, heads=2, attention="qr")
-    models = [PooledViT(config, 16, 10).double() for _ in range(2)]
+    config = ViTConfig(patch=4, patch_width=8, pooling="mean", depth=1, width=16, heads=2, attention="qr")
+    models = [ViT(config, 16, 10).double() for _ in range(2)]
     images = torch.randn(2, 4, 3, 16, 16, dtype=torch.float64)
     alone = torch.stack([model(given) for model, given in zip(models, images, strict=True)])
     assert torch.allclose(Stack(models[0])(models, images), alone, atol=1e-10)
