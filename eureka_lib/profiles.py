@@ -251,8 +251,8 @@ LAPTOP_FOLLOW_UP = replace(
 )  # fmt: skip
 
 # The flagship: the follow-up's network in small, with two sources as in the paper. Digits are recognised and compared,
-# patterns are targets; a token is half a cell. With mean pooling the targets' tokens answer for themselves, and only the
-# comparison needs attention.
+# patterns are targets; a token is half a cell. With mean pooling the tokens of the targets answer for themselves, and
+# only the comparison needs attention.
 FLAGSHIP = LAPTOP_FOLLOW_UP.vary(
     indicator_source="digits", cell=8, pixel_mean=0.4, pixel_std=0.3, patch=4, patch_width=8, steps=4000,
     evaluate_every=50,

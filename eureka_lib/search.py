@@ -312,7 +312,8 @@ def main() -> None:
     searches = {"regimes": search_regimes, "tuning": search_settings, "tasks": search_tasks,
                 "in_context": search_in_context, "in_context_regimes": search_in_context_regimes,
                 "language": search_language, "language_regimes": search_language_regimes,
-                "zoo": search_zoo, "flagship": search_flagship, "forecast_regimes": search_forecast_regimes}  # fmt: skip
+                "zoo": search_zoo, "flagship": search_flagship,
+                "forecast_regimes": search_forecast_regimes}  # fmt: skip
     parser.add_argument("what", help=", ".join(searches))
     what = check_choice("search", parser.parse_args().what, searches)
     table = searches[what]()
