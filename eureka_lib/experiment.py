@@ -4,7 +4,7 @@ An :class:`Experiment` says everything that decides a run's result. ``run(experi
 is one and trains otherwise, so the same call gives the same answer from a notebook, papermill or another process.
 """
 
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -234,33 +234,15 @@ def run(
     With ``weights_every`` the run also keeps its weights: every so many steps, and after the last. The training itself
     is the same, bit for bit. A long training that was interrupted is continued from where it was last saved.
     """
-    return run_together([experiment], store, on_evaluation, weights_every)[0]
-
-
-def run_together(
-    experiments: Sequence[Experiment],
-    store: RunStore | None = None,
-    on_evaluation: OnEvaluation | None = None,
-    weights_every: int = 0,
-) -> list[Run]:
-    """As ``run``, for several experiments that are trained as one stack, each with its own data, history and run.
-
-    They may differ in what :func:`stack_key` leaves out: seeds, learning rate, weight decay, temperature and schedules.
-    Histories are those of the runs alone, up to rounding. Raises ValueError if they cannot be stacked.
-    """
-    store = store or RunStore()
-    on_evaluation = on_evaluation or (lambda history: None)
-    runs = {e: stored(e, store, weights_every) for e in experiments}
-    for found in filter(None, runs.values()):
+    store, on_evaluation = store or RunStore(), on_evaluation or (lambda history: None)
+    if found := stored(experiment, store, weights_every):
         on_evaluation(found.history)
-    missing = [e for e in runs if runs[e] is None]
-    if missing:
-        _check_stack(missing)
-        trained = train(missing, unfinished_path(store, missing[0]), on_evaluation, weights_every)
-        for e, (history, meta, weights) in zip(missing, trained, strict=True):
-            runs[e] = store.save(e.key, e.config(), history, meta, weights)
-            unfinished_path(store, e).unlink(missing_ok=True)
-    return [runs[e] for e in experiments]
+        return found
+    unfinished = unfinished_path(store, experiment)
+    history, meta, weights = train(experiment, unfinished, on_evaluation, weights_every)
+    kept = store.save(experiment.key, experiment.config(), history, meta, weights)
+    unfinished.unlink(missing_ok=True)
+    return kept
 
 
 def stored(experiment: Experiment, store: RunStore, weights_every: int = 0) -> Run | None:
@@ -275,26 +257,3 @@ def stored(experiment: Experiment, store: RunStore, weights_every: int = 0) -> R
 def unfinished_path(store: RunStore, experiment: Experiment) -> Path:
     """Where the state of a training that has not finished is saved."""
     return store.folder / "unfinished" / f"{experiment.key}.safetensors"
-
-
-def stack_key(experiment: Experiment) -> Hashable | None:
-    """What must be equal for experiments to be trained as one stack; None if this one cannot be stacked at all.
-
-    A stack's members may have their own seeds, learning rates and schedules of it, weight decay, attention scale, and
-    what a fix does to it. A ResNet keeps running statistics, and stochastic depth draws random numbers inside the
-    forward pass: neither can be stacked.
-    """
-    if not isinstance(experiment.model, ViTConfig) or experiment.model.stochastic_depth:
-        return None
-    own = ("learning_rate", "learning_rate_schedule", "edge_learning_rate", "warmup_steps", "weight_decay")
-    settings = tuple(value for name, value in asdict(experiment.training).items() if name not in own)
-    return experiment.task, replace(experiment.model, scale=None), settings
-
-
-def _check_stack(experiments: Sequence[Experiment]) -> None:
-    keys = {stack_key(e) for e in experiments}
-    if len(experiments) > 1 and (None in keys or len(keys) > 1):
-        raise ValueError(
-            f"these {len(experiments)} experiments cannot be trained as one stack: allowed are ViTs without stochastic "
-            "depth that differ in seeds, learning rate, weight decay, scale and schedules alone; train them one by one"
-        )

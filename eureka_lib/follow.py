@@ -19,7 +19,7 @@ import pandas as pd
 
 from eureka_lib import cluster, paths
 from eureka_lib.analysis.eureka import eureka_moment
-from eureka_lib.experiment import Experiment, run_together, stored
+from eureka_lib.experiment import Experiment, run, stored
 from eureka_lib.pools import WorkerLost
 from eureka_lib.progress import Progress
 from eureka_lib.runs import Run, RunStore, StoreError
@@ -105,7 +105,7 @@ def do(task: Task) -> None:
     if [e.key for e in task.members] != list(task.keys):
         raise RuntimeError("this worker's eureka_lib is not the sweep's: the same experiment has another key here")
     with task.note as note:
-        run_together(task.members, RunStore(task.store), note.done, task.weights_every)
+        run(task.members[0], RunStore(task.store), note.done, task.weights_every)
 
 
 class Tally:

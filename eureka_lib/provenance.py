@@ -38,7 +38,7 @@ def git_commit() -> str:
 
 def is_own(thing: Any) -> bool:
     """Whether a function or class is the user's own, and not the library's."""
-    return getattr(thing, "__module__", "").split(".")[0] != __package__
+    return (getattr(thing, "__module__", None) or "").split(".")[0] != __package__
 
 
 def source_of(thing: Any) -> str:

@@ -1,15 +1,13 @@
 """The ViT: the paper's exact size, its initialisation, and patches in order."""
 
-import pandas as pd
 import pytest
 import torch
 
 from eureka_lib import profiles
-from eureka_lib.experiment import run, run_together
+from eureka_lib.experiment import run
 from eureka_lib.methods import METHODS
 from eureka_lib.models.attention import NORMALISERS
 from eureka_lib.models.vit import StochasticDepth, ViT, ViTConfig, patchify
-from eureka_lib.runs import RunStore
 
 
 def test_paper_model_has_the_parameters_counted_by_hand():
@@ -149,14 +147,6 @@ def test_the_pooled_one_takes_every_method_and_is_measured(short, store, method)
     history = run(short.vary(**METHODS[method]), store).history
     assert history["test_loss"].notna().all()
     assert {"attention_entropy", "gradient_q", "gradient_k", "gradient_v"} <= set(history)
-
-
-def test_seeds_of_the_pooled_one_train_as_a_stack(short, store, tmp_path):
-    members = [short.vary(seed=seed) for seed in range(2)]
-    together = run_together(members, store)
-    alone = [run(member, RunStore(tmp_path / "alone")) for member in members]
-    for one, other in zip(together, alone, strict=True):
-        pd.testing.assert_frame_equal(one.history, other.history, rtol=1e-3, atol=1e-4)
 
 
 def test_without_cls_positions_alone_are_not_decayed():
