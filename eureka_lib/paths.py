@@ -20,6 +20,13 @@ def write_atomically(path: Path, data: bytes) -> None:
     os.replace(part, path)
 
 
+def write_if_changed(path: Path, data: bytes) -> None:
+    """Write a file, atomically, unless it holds ``data`` already; make its folder if there is none."""
+    if not path.exists() or path.read_bytes() != data:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
+
+
 def store_dir() -> Path:
     """Folder of the run store."""
     return Path(os.environ.get("EUREKA_STORE", ROOT / "runs"))

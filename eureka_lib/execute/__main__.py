@@ -109,6 +109,7 @@ def _cluster(options: argparse.Namespace) -> dict[str, str]:
 
 def run(request: Request, stream: TextIO) -> int:
     """Carry out a request, telling ``stream`` about it; return the exit status."""
+    from eureka_lib import gallery
     from eureka_lib.execute import display, parent  # which need the environment that --check has to do without
 
     jobs, outcomes, stopped = request.jobs, [], ""
@@ -120,8 +121,10 @@ def run(request: Request, stream: TextIO) -> int:
     except KeyboardInterrupt as signalled:
         stopped = str(signalled) or "SIGINT"
     print(display.summary(jobs, outcomes), file=stream, flush=True)
-    if not stopped:
-        print(_gallery(jobs[0]), file=stream, flush=True)
+    for job in {job.figures: job for job in jobs}.values():
+        gallery.relink(job.products, Path(job.source).parent)
+        if not stopped:
+            print(_gallery(job), file=stream, flush=True)
     if stopped:
         print(f"Stopped by {stopped}. The same command continues; what is done is kept.", file=stream, flush=True)
         return 128 + signal.Signals[stopped]
