@@ -11,6 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 DEFAULT_PROFILE = "laptop"
+PLAYED = "played"  # subfolder of a profile's figures for runs with other parameters than the defaults
 
 
 def write_atomically(path: Path, data: bytes) -> None:

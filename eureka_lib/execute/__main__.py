@@ -34,7 +34,8 @@ A cluster's workers must see this machine's run store: EUREKA_STORE=/shared/runs
 scheduler or worker can run code there. An example for SLURM, and TLS: python -c "help('eureka_lib.cluster')"
 
 Figures go to figures/ (of another profile: to figures/PROFILE/), the notebooks as HTML to notebooks/ in there;
-index.html beside them shows every figure with its claim and how to read it.
+index.html beside them shows every figure with its claim and how to read it. With other parameters than the defaults,
+be it by -p or in an edited notebook, all this goes to played/ in there, and no claims are kept.
 A notebook that is up to date is skipped, and finished training runs are kept in any case: a rerun continues.
 An active conda or virtual environment is used if it satisfies pyproject.toml; else .venv is made with pip.
 """
