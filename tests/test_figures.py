@@ -206,3 +206,14 @@ def test_sweep_on_stored_runs_draws_the_same_data(runs, tmp_path):
     experiment = profiles.get("smoke").vit.vary(steps=12, evaluate_every=4, test_samples=100)
     cold, warm = sweep([experiment], store=store), sweep([experiment], store=store)
     assert figures.tidy(cold).to_csv() == figures.tidy(warm).to_csv() == figures.tidy(runs[:1]).to_csv()
+
+
+def test_the_committed_figures_have_default_parameters_and_know_no_machine():
+    known = defaults.read(paths.NOTEBOOKS)
+    for file in (paths.ROOT / "figures").glob("*.json"):
+        facts = json.loads(file.read_text())
+        assert facts["parameters"] == known[facts["notebook"]] and " -p " not in facts["command"], file.name
+        assert not facts.keys() & {"versions", "git_commit"}, file.name
+        for origin in facts["runs"]:
+            decided = {"config", "seeds", "keys", "results_version", "status", "data_sha256"}
+            assert origin.keys() == decided, file.name
