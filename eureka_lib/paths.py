@@ -11,6 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 DEFAULT_PROFILE = "laptop"
+PLAYED = "played"  # subfolder of a profile's figures for runs with other parameters than the defaults
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -18,6 +19,13 @@ def write_atomically(path: Path, data: bytes) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     part.write_bytes(data)
     os.replace(part, path)
+
+
+def write_if_changed(path: Path, data: bytes) -> None:
+    """Write a file, atomically, unless it holds ``data`` already; make its folder if there is none."""
+    if not path.exists() or path.read_bytes() != data:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
 
 
 def store_dir() -> Path:
