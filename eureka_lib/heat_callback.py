@@ -4,8 +4,8 @@
     Trainer(model, ..., callbacks=[HeatTreatmentCallback()])
 
 Attention starts ``scale_start`` times as sharp as the model would have it and ends as the model would have it; the
-schedules are those of :mod:`eureka_lib.training.schedules`. Every checkpoint keeps the factor of its own step, see
-:mod:`eureka_lib.models.huggingface`.
+schedules are those of :mod:`eureka_lib.training.schedules`. Every checkpoint keeps the factor of its own step, one of
+an adapter (LoRA) as well; which models can be heated is in :mod:`eureka_lib.models.huggingface`, too.
 """
 
 from eureka_lib.models.huggingface import set_scale_factor, transformers  # which says what to do where it is missing
@@ -34,5 +34,5 @@ class HeatTreatmentCallback(transformers.TrainerCallback):
         if args.load_best_model_at_end and state.best_global_step:
             self._set(model, state.best_global_step - 1, state.max_steps)
 
-    def _set(self, model: transformers.PreTrainedModel, step: int, steps: int) -> None:
+    def _set(self, model, step: int, steps: int) -> None:
         set_scale_factor(model, heat(step, steps, self.scale_start, self.schedule))

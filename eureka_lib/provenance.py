@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,18 @@ from eureka_lib import __version__, paths
 
 
 def versions() -> dict[str, str]:
-    """Versions of this package, Python and torch."""
-    return {"eureka_lib": __version__, "python": platform.python_version(), "torch": torch.__version__}
+    """Versions of this package, Python, torch, and of what else computes or cuts text, where it is installed."""
+    own = {"eureka_lib": __version__, "python": platform.python_version(), "torch": torch.__version__}
+    return own | {name: version for name in ("numpy", "transformers", "tokenizers") if (version := _installed(name))}
+
+
+@lru_cache
+def _installed(name: str) -> str | None:
+    """The version of a package, None if it is not installed; without importing it, which can take seconds."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 @lru_cache(maxsize=1)

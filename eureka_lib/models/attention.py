@@ -6,7 +6,10 @@ attention of your own, write such a function and add it there; every model of th
 
 The library's own normalisers take a third argument, ``visible``: None, or boolean and broadcastable to the logits,
 False for keys that a row must not see, such as padding (B, 1, 1, K) or the future (Q, K). Their statistics are over
-the visible keys only; every row has one.
+the visible keys only; a row that sees none has weights of 0.
+
+Logits and all that is computed from them are float32 at least, in half precision and under autocast, too: a row's
+spread is a small difference between numbers that bfloat16 and float16 cannot tell apart.
 
 The paper's three are here, today's others in :mod:`eureka_lib.models.zoo`. A normaliser may learn a number per head if
 :data:`LEARNED` has its name, and have something done to queries and keys before their product if :data:`QUERY_KEY` has.
@@ -22,7 +25,7 @@ from torch import Tensor, nn
 
 from eureka_lib.models import fused, zoo
 from eureka_lib.models.fused import SMALLEST_VARIANCE
-from eureka_lib.models.masks import hide
+from eureka_lib.models.masks import masked_softmax
 from eureka_lib.validation import check_choice, check_divides, check_whole
 
 Normaliser = Callable[..., Tensor]
@@ -30,7 +33,7 @@ Normaliser = Callable[..., Tensor]
 
 def softmax(logits: Tensor, scale: Tensor, visible: Tensor | None = None) -> Tensor:
     """softmax(s q·k), the standard one (Vaswani et al. 2017); s = 1/sqrt(d_head) unless set otherwise."""
-    return torch.softmax(hide(logits * scale, visible), dim=-1)
+    return masked_softmax(logits * scale, visible)
 
 
 def norm_softmax(logits: Tensor, scale: Tensor, visible: Tensor | None = None) -> Tensor:
@@ -40,20 +43,25 @@ def norm_softmax(logits: Tensor, scale: Tensor, visible: Tensor | None = None) -
     NormSoftmax). Where sigma exceeds 1/s this is the plain softmax.
     """
     sigma = row_variance(logits, visible).sqrt()
-    return torch.softmax(hide(logits / torch.minimum(sigma, 1 / scale), visible), dim=-1)
+    return masked_softmax(logits / torch.minimum(sigma, 1 / scale), visible).to(logits.dtype)
 
 
 def norm_softmax_var(logits: Tensor, scale: Tensor, visible: Tensor | None = None) -> Tensor:
     """NormSoftmax as the reference code has it by default: divides by the *variance* of the row, at most 1/s."""
-    return torch.softmax(hide(logits / torch.minimum(row_variance(logits, visible), 1 / scale), visible), dim=-1)
+    variance = row_variance(logits, visible)
+    return masked_softmax(logits / torch.minimum(variance, 1 / scale), visible).to(logits.dtype)
 
 
 def row_variance(logits: Tensor, visible: Tensor | None = None) -> Tensor:
-    """Population variance of each row over its visible keys, at least SMALLEST_VARIANCE: (..., Q, K) -> (..., Q, 1)."""
+    """Population variance of each row over its visible keys, at least SMALLEST_VARIANCE: (..., Q, K) -> (..., Q, 1).
+
+    Of half precision logits, too, it is float32, in which SMALLEST_VARIANCE is more than 0.
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if visible is None:
         variance = logits.var(dim=-1, keepdim=True, correction=0)
     else:
-        count = visible.sum(dim=-1, keepdim=True)
+        count = visible.sum(dim=-1, keepdim=True).clamp_min(1)
         mean = logits.where(visible, 0).sum(dim=-1, keepdim=True) / count
         variance = (logits - mean).where(visible, 0).square().sum(dim=-1, keepdim=True) / count
     return variance.clamp_min(SMALLEST_VARIANCE)
@@ -141,7 +149,7 @@ class AttentionWeights(nn.Module):
         """Unscaled logits (B, H, Q, K) -> weights (B, H, Q, K)."""
         mask = () if visible is None else (visible,)  # a normaliser of one's own need not know of masks
         learned = {} if self.learned is None else {"learned": self.learned[:, None, None]}  # nor of learned numbers
-        return self.normaliser(logits, self.scale, *mask, **learned)
+        return self.normaliser(logits, self.scale.to(logits.dtype), *mask, **learned)
 
 
 def is_watched(module: nn.Module) -> bool:
@@ -187,7 +195,10 @@ class MultiHeadAttention(nn.Module):
         form = fused_form(self.weights.normaliser, k.shape[-2], visible)
         if form is not None and self.weights.may_fuse and not is_watched(self.weights):
             return form(q, k, v, self.weights.scale, visible)
-        return self.weights(q @ k.transpose(-2, -1), visible=visible) @ v  # (B, H, Q, T) @ (B, H, T, D)
+        dtype = torch.promote_types(q.dtype, torch.float32)
+        with torch.autocast(q.device.type, enabled=False):  # which would lower the products again
+            logits = q.to(dtype) @ k.to(dtype).transpose(-2, -1)  # (B, H, Q, T)
+            return (self.weights(logits, visible=visible) @ v.to(dtype)).to(v.dtype)  # (B, H, Q, D)
 
     def split_qkv(self, rows: Tensor) -> Tensor:
         """A tensor laid out as the qkv weight, (3C, C), viewed as (3, H, D, C): W_Q, W_K, W_V, head by head."""

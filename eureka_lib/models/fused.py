@@ -16,14 +16,15 @@ D/N of it, and the reason why it is for long rows only, see :data:`LEAST_KEYS`. 
 
 - Keys are centred first. Attention does not see the shift (every logit of a row moves by q·kbar), and the variance is
   not the small difference of two large numbers. The centred keys also go into SDPA, so nothing is stored twice.
-- Statistics are float32 for bfloat16 and float16 inputs, under autocast too, and float64 for float64.
+- Statistics are float32 for bfloat16 and float16 inputs, under autocast too, and float64 for float64. What goes into
+  SDPA, divided queries and centred keys, is rounded to the inputs' type once more.
 - sqrt(q^T C q) has a relative error of about eps |q|^2 |C| / q^T C q. It is exact enough unless a query is nearly
   orthogonal to all differences between the keys.
 
 Each function is ``(q, k, v, scale, visible=None) -> (B, H, Q, D)``: q (B, H, Q, D), k and v (B, H, K, D), the scale a
 tensor (it stays on its device: no step waits for its value), and ``visible`` None or boolean, broadcastable to
-(B, 1, 1, K), False for keys that no query of the sample may see (padding); every sample has a visible key. Gradients
-reach q, k, v and the scale, once: for a derivative of a gradient use the naive form.
+(B, 1, 1, K), False for keys that no query of the sample may see (padding); without a visible key a sample's output is
+0. Gradients reach q, k, v and the scale, once: for a derivative of a gradient use the naive form.
 """
 
 from collections.abc import Callable
@@ -106,13 +107,13 @@ class _DivideQueries(torch.autograd.Function):
 
 
 def _centred(k: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor | int]:
-    """Keys minus the visible ones' mean, 0 where hidden, contiguous, at least float32; and how many are visible."""
+    """Keys minus the visible ones' mean, 0 where hidden, contiguous, at least float32; how many are visible, or 1."""
     dtype = torch.promote_types(k.dtype, torch.float32)
     centred = torch.empty(k.shape, dtype=dtype, device=k.device)
     if visible is None:
         return torch.sub(k, k.mean(-2, keepdim=True, dtype=dtype), out=centred), k.shape[-2]
     seen = visible.mT  # (B, 1, K, 1)
-    count = seen.sum(-2, keepdim=True, dtype=dtype)
+    count = seen.sum(-2, keepdim=True, dtype=dtype).clamp_min(1)
     mean = k.where(seen, 0).sum(-2, keepdim=True, dtype=dtype) / count
     return torch.sub(k, mean, out=centred).masked_fill_(~seen, 0), count
 

@@ -5,7 +5,7 @@ sparse or doubly stochastic weights. Each function here is a normaliser as :mod:
 them, ``(logits, scale, visible=None)`` with unscaled logits (..., Q, K), and is known there by its name. Some learn a
 number per head; they take it as the keyword ``learned``, shape (H, 1, 1), and
 :data:`~eureka_lib.models.attention.LEARNED` says where it starts. Below, z = s q·k are the scaled logits of a row, and
-n is the number of keys that it sees.
+n is the number of keys that it sees; if it sees none, its weights are 0.
 
 Not all of them give rows that sum to 1: with :func:`softmax1` and :func:`attention_sink` it is less, with
 :func:`sigmoid` anything up to n. :func:`sinkhorn` and :func:`qr` look at all rows at once, so they need as many queries
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from eureka_lib.models.fused import SMALLEST_VARIANCE
-from eureka_lib.models.masks import hide, log_visible
+from eureka_lib.models.masks import empty, hide, log_visible, masked_softmax, see_all_if_none
 
 SINKHORN_STEPS = 5  # normalisations, odd: of rows, columns, rows, ... ; the published number is not known to us
 QR_NOISE = 1e-7  # standard deviation of what is added to the logits, for where their rank is deficient (published)
@@ -52,12 +52,12 @@ def scalable_softmax(logits: Tensor, scale: Tensor, visible: Tensor | None = Non
     Made for contexts of many lengths, in which plain softmax fades. Where all rows see the same number of keys, as in
     our tasks, it is :func:`learnable_temperature` with another start, log n in place of 1.
     """
-    return torch.softmax(hide(logits * (scale * learned * log_visible(logits, visible)), visible), dim=-1)
+    return masked_softmax(logits * (scale * learned * log_visible(logits, visible)), visible)
 
 
 def learnable_temperature(logits: Tensor, scale: Tensor, visible: Tensor | None = None, *, learned: Tensor) -> Tensor:
     """softmax(a z), a learned per head, starting at 1 (as in Lee et al. 2021, "Vision transformer for small-size")."""
-    return torch.softmax(hide(logits * (scale * learned), visible), dim=-1)
+    return masked_softmax(logits * (scale * learned), visible)
 
 
 def qk_norm(logits: Tensor, scale: Tensor, visible: Tensor | None = None, *, learned: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ def sparsemax(logits: Tensor, scale: Tensor, visible: Tensor | None = None) -> T
     """
     z = _below_the_top(logits * scale, visible)
     top, k = _descending(z)
-    return (z - _last_below((top.cumsum(dim=-1) - 1) / k, top)).relu()
+    return empty((z - _last_below((top.cumsum(dim=-1) - 1) / k, top)).relu(), visible)
 
 
 def entmax15(logits: Tensor, scale: Tensor, visible: Tensor | None = None) -> Tensor:
@@ -105,7 +105,7 @@ def entmax15(logits: Tensor, scale: Tensor, visible: Tensor | None = None) -> Te
     mean = top.cumsum(dim=-1) / k
     deviations = top.square().cumsum(dim=-1) - k * mean.square()
     candidates = mean - ((1 - deviations) / k).clamp_min(SMALLEST_VARIANCE).sqrt()
-    return (z - _last_below(candidates, top)).relu().square()
+    return empty((z - _last_below(candidates, top)).relu().square(), visible)
 
 
 def _below_the_top(z: Tensor, visible: Tensor | None) -> Tensor:
@@ -113,7 +113,7 @@ def _below_the_top(z: Tensor, visible: Tensor | None) -> Tensor:
 
     Shifting a row changes nothing. The bound keeps hidden keys finite, and sums of large logits exact.
     """
-    z = hide(z.to(torch.promote_types(z.dtype, torch.float32)), visible)
+    z = hide(z.to(torch.promote_types(z.dtype, torch.float32)), see_all_if_none(visible))
     return (z - z.detach().amax(dim=-1, keepdim=True)).clamp_min(-1)
 
 

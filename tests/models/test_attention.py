@@ -76,6 +76,80 @@ def test_equal_logits_give_uniform_weights_and_finite_gradients(name):
     assert logits.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("visible", [None, torch.ones(5, dtype=torch.bool)], ids=["all", "masked"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", PAPERS)
+def test_equal_logits_of_half_precision_are_uniform_too(name, dtype, visible):
+    """SMALLEST_VARIANCE is 0 in float16."""
+    weights = NORMALISERS[name](torch.full((1, 1, 2, 5), 3.0, dtype=dtype), torch.tensor(0.125), visible)
+    assert weights.dtype == dtype and torch.allclose(weights, torch.full_like(weights, 0.2))
+
+
+def mixed(layer, x, how, dtype):
+    """A layer's output in half precision, as float64, of parameters in float32 or not."""
+    if how == "autocast":
+        with torch.autocast("cpu", dtype):
+            return layer(x).double()
+    return layer.to(dtype)(x.to(dtype)).double()
+
+
+@pytest.mark.parametrize("tokens", [1, 5, 80])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("how", ["parameters", "autocast"])
+@pytest.mark.parametrize("name", PAPERS)
+def test_equal_tokens_of_half_precision_come_out_finite(name, how, dtype, tokens):
+    torch.manual_seed(0)
+    layer, x = MultiHeadAttention(32, 2, name), torch.randn(1, 1, 32).expand(2, tokens, 32)
+    with torch.no_grad():
+        expected = layer(x).double()
+        assert torch.allclose(mixed(layer, x, how, dtype), expected, atol=2e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("how", ["parameters", "autocast"])
+def test_half_precision_loses_no_more_than_torchs_own_attention(how, dtype):
+    """Queries and keys far from 0: of q·k in half precision nothing would be left, or it would overflow."""
+    torch.manual_seed(0)
+    layer = MultiHeadAttention(32, 2)
+    q, k, v = (torch.randn(1, 2, 32, 16) + offset for offset in (60.0, 60.0, 0.0))
+    q, k, v = (x.to(dtype) for x in (q, k, v))
+    exact = torch.nn.functional.scaled_dot_product_attention(q.double(), k.double(), v.double())
+    torchs = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    layer.weights.scale = layer.weights.scale.to(dtype if how == "parameters" else torch.float32)
+    with torch.no_grad(), torch.autocast("cpu", dtype, enabled=how == "autocast"):
+        ours = layer._mix(q, k, v, None)
+    assert ours.dtype == dtype
+    assert (ours.double() - exact).abs().max() <= 1.1 * (torchs.double() - exact).abs().max()
+
+
+@pytest.mark.parametrize("tokens", [5, 80])
+@pytest.mark.parametrize("name", sorted(NORMALISERS.keys() - {"sinkhorn", "qr"}))
+def test_a_sample_of_padding_only_is_zero_and_has_no_gradient(name, tokens):
+    """In the naive form (5) and the fused one (80), and others do not notice it."""
+    torch.manual_seed(0)
+    layer, x = MultiHeadAttention(16, 2, name), torch.randn(2, tokens, 16, requires_grad=True)
+    visible = torch.ones(2, tokens, dtype=torch.bool)
+    visible[0] = False
+    out = layer(x, visible)
+    assert torch.equal(out[0], layer.out.bias.expand_as(out[0]))
+    assert torch.allclose(out[1:], layer(x[1:]), atol=1e-6)
+    out.square().sum().backward()
+    assert (x.grad[0] == 0).all() and x.grad[1].abs().max() > 0
+    assert all(parameter.grad.isfinite().all() for parameter in layer.parameters())
+
+
+@pytest.mark.parametrize("name", sorted(NORMALISERS.keys() - {"sinkhorn", "qr"}))
+def test_a_row_that_sees_nothing_has_weights_of_zero(name):
+    """Row by row, as with tokens that are padding themselves."""
+    weights = AttentionWeights(name, 0.125, heads=3).double()
+    logits = logits_of(4).requires_grad_()
+    visible = torch.arange(7) < torch.arange(5)[:, None]  # the first row sees none, the others one more each
+    given = weights(logits, visible)
+    assert (given[:, :, 0] == 0).all() and (given[:, :, 1:, 0] > 0).any()
+    given.square().sum().backward()
+    assert logits.grad.isfinite().all() and (logits.grad[:, :, 0] == 0).all()
+
+
 def test_module_agrees_with_torchs_own_attention():
     """Multi-head attention with softmax equals torch's scaled_dot_product_attention on the same projections."""
     torch.manual_seed(0)

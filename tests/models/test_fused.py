@@ -137,6 +137,16 @@ def test_what_is_hidden_does_not_matter(name):
         assert (mine[:, :, expected.shape[2] :] == 0).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, *TOLERANCES])
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_sample_without_a_visible_key_is_zero_and_has_no_gradient(name, dtype):
+    q, k, v = (x.to(dtype) for x in inputs(5, (2, 2, 6, 9, 4)))
+    visible = torch.tensor([False, True])[:, None, None, None].expand(2, 1, 1, 9)
+    s = torch.tensor(0.5, dtype=dtype)
+    for blind in with_gradients(lambda *x: PAIRS[name][1](*x, s, visible), q, k, v):
+        assert (blind[0] == 0).all() and blind[1].abs().max() > 0 and blind.isfinite().all()
+
+
 @pytest.mark.parametrize("name", PAIRS)
 def test_naive_under_a_mask_is_naive_on_what_is_visible(name):
     """Row by row, causal here: the same weights as without the hidden keys, and 0 for those."""

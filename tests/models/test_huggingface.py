@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import pytest
 import torch
 import transformers
-from torch import Tensor
+from torch import Tensor, nn
 
 from eureka_lib.models import huggingface
 from eureka_lib.models.attention import NORMALISERS, MultiHeadAttention
-from eureka_lib.models.huggingface import attend, attention_modules, register, remember_attention, set_scale_factor
+from eureka_lib.models.huggingface import REFUSED, WORKS, attend, attention_modules, register, set_scale_factor
 
 NAMES = {"scaled_softmax": "softmax", "norm_softmax": "norm_softmax", "norm_softmax_var": "norm_softmax_var"}
 WORDS, TOKENS, PADDING = 50, 9, 3
@@ -217,8 +217,23 @@ def test_weights_of_half_precision_logits_are_computed_in_float32(name):
     q, k, v = (heads(2, 2, 9, 4, seed=seed).bfloat16() for seed in range(3))
     visible = torch.ones(9, 9, dtype=torch.bool).tril()
     _, weights = attend(NORMALISERS[NAMES[name]], plain_module(), q, k, v, visible)
-    expected = NORMALISERS[NAMES[name]]((q @ k.mT).float(), torch.tensor(0.5), visible)
+    expected = NORMALISERS[NAMES[name]](q.float() @ k.float().mT, torch.tensor(0.5), visible)
     assert weights.dtype == torch.bfloat16 and torch.equal(weights, expected.bfloat16())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("how", ["inputs", "autocast"])
+@pytest.mark.parametrize("offset", [0.0, 5.0, 40.0])
+def test_half_precision_loses_no_more_than_torchs_own_attention(offset, how, dtype):
+    """Queries and keys far from 0, as Qwen2's biases make them: q·k beyond float16's range, its differences small."""
+    q, k, v = (heads(1, 2, 32, 64, seed=seed) for seed in range(3))
+    q, k, v = (q + offset).to(dtype), (k + offset).to(dtype), v.to(dtype)
+    exact = nn.functional.scaled_dot_product_attention(q.double(), k.double(), v.double())
+    torchs = nn.functional.scaled_dot_product_attention(q, k, v).double()
+    given = [x.float() for x in (q, k, v)] if how == "autocast" else (q, k, v)
+    with torch.autocast("cpu", dtype, enabled=how == "autocast"):
+        ours = attend(NORMALISERS["softmax"], plain_module(), *given, None)[0].transpose(1, 2).double()
+    assert (ours - exact).abs().max() <= 1.1 * (torchs - exact).abs().max()
 
 
 def test_dropout_drops_weights_in_training_only():
@@ -371,28 +386,26 @@ def test_a_saved_model_comes_back_with_its_attention_and_its_temperature(family,
     assert torch.equal(first_output(loaded, **family.inputs()), expected)
 
 
-def test_the_name_is_lost_unless_it_is_remembered_or_said_again(tmp_path):
+def test_a_saved_model_says_its_attention_as_it_was_last_set(tmp_path):
+    """Nobody asks for it: neither here nor when the model is loaded, trained on and saved again."""
     family = FAMILIES["roberta"]
     model = family.build("norm_softmax")
     expected = first_output(model, **family.inputs())
-    model.save_pretrained(tmp_path)
-    forgotten = family.auto.from_pretrained(tmp_path)
-    assert forgotten.config._attn_implementation == "sdpa", "transformers remembers now: remember_attention can go"
-    assert not torch.allclose(first_output(forgotten, **family.inputs()), expected, atol=1e-2)
-    again = family.auto.from_pretrained(tmp_path, attn_implementation="norm_softmax")
-    assert torch.equal(first_output(again, **family.inputs()), expected)
-    remember_attention(model)
-    model.save_pretrained(tmp_path)
-    remembered = family.auto.from_pretrained(tmp_path)
-    assert torch.equal(first_output(remembered, **family.inputs()), expected)
-    other = family.auto.from_pretrained(tmp_path, attn_implementation="eager")
+    for folder in (tmp_path / "once", tmp_path / "twice"):
+        model.save_pretrained(folder)
+        model = family.auto.from_pretrained(folder)
+        assert torch.equal(first_output(model, **family.inputs()), expected)
+    other = family.auto.from_pretrained(folder, attn_implementation="eager")
     assert other.config._attn_implementation == "eager"
+    for name in ("norm_softmax_var", "eager"):
+        model.set_attn_implementation(name)
+        model.save_pretrained(folder)
+        kept = json.loads((folder / "config.json").read_text()).get("attn_implementation")
+        assert kept == (None if name == "eager" else name), "a name of transformers' own is not kept, as ever"
 
 
 def test_a_name_that_is_not_registered_is_an_error_when_loaded(tmp_path, monkeypatch):
-    model = FAMILIES["bert"].build("norm_softmax")
-    remember_attention(model)
-    model.save_pretrained(tmp_path)
+    FAMILIES["bert"].build("norm_softmax").save_pretrained(tmp_path)
     monkeypatch.delitem(transformers.AttentionInterface._global_mapping, "norm_softmax")
     with pytest.raises(ValueError, match="norm_softmax.*is not supported"):
         transformers.AutoModel.from_pretrained(tmp_path)
@@ -414,6 +427,166 @@ def test_a_model_of_two_parts_keeps_both(image, tmp_path):
     assert loaded.vision_config._attn_implementation == image
     assert getattr(loaded.vision_config, "attention_scale_factor", None) == (None if image == "eager" else 3)
     assert json.loads((tmp_path / "config.json").read_text())["attn_implementation"]["vision_config"] == image
+
+
+# --- adapters --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def adapted(tmp_path):
+    """A GPT-2 in a folder, and a function that loads it with an attention and puts LoRA around it."""
+    peft = pytest.importorskip("peft")
+    FAMILIES["gpt2"].build("eager").save_pretrained(tmp_path / "base")
+
+    def load(attention: str) -> transformers.PreTrainedModel:
+        return CAUSAL.from_pretrained(tmp_path / "base", attn_implementation=attention)
+
+    def adapt(attention: str):
+        lora = peft.LoraConfig(r=2, target_modules=["c_attn"], fan_in_fan_out=True, init_lora_weights=False)
+        return peft.get_peft_model(load(attention), lora).eval()
+
+    return load, adapt, peft.PeftModel
+
+
+def test_an_adapter_keeps_the_temperature(adapted, tmp_path):
+    load, adapt, kind = adapted
+    model, inputs = adapt("norm_softmax"), FAMILIES["gpt2"].inputs()
+    set_scale_factor(model, 2.5)
+    expected = first_output(model, **inputs)
+    model.save_pretrained(tmp_path / "adapter")
+    loaded = kind.from_pretrained(load("norm_softmax"), tmp_path / "adapter").eval()
+    assert loaded.config.attention_scale_factor == 2.5
+    assert torch.equal(first_output(loaded, **inputs), expected)
+    with pytest.raises(ValueError, match="uses attn_implementation sdpa.*a scale factor needs one of"):
+        kind.from_pretrained(load("sdpa"), tmp_path / "adapter")
+
+
+def test_an_adapter_that_could_not_keep_the_temperature_is_an_error(adapted, tmp_path):
+    model = adapted[1]("scaled_softmax")
+    set_scale_factor(model, 2.5)
+    with pytest.raises(ValueError, match="no adapter_model.safetensors.*scale factor would be lost"):
+        model.save_pretrained(tmp_path / "adapter", selected_adapters=[])
+
+
+# --- which models work -----------------------------------------------------------------------------------------------
+
+GROUPED = TEXT | {"num_key_value_heads": 2}
+T5 = {"d_model": 16, "d_kv": 4, "d_ff": 24, "num_layers": 2, "num_heads": 4, "vocab_size": WORDS}
+T5 |= {"decoder_start_token_id": 1}
+GPT = {"n_embd": 16, "n_layer": 2, "n_head": 4, "vocab_size": WORDS, "bos_token_id": 1, "eos_token_id": 2}
+IMAGES = BERT | {"image_size": 8, "patch_size": 4}
+SWIN = {"embed_dim": 8, "depths": [1, 1], "num_heads": [2, 2], "window_size": 2, "image_size": 16, "patch_size": 2}
+SETTINGS = {
+    **dict.fromkeys(
+        "albert arcee bert bert-generation biogpt camembert cohere cohere2 data2vec-text electra ernie ernie4_5 esm "
+        "eurobert gemma3_text glm glm4 gpt_neox granite layoutlm llama mobilebert modernbert nomic_bert olmo olmo2 "
+        "olmo3 opt persimmon phi phi3 roberta roberta-prelayernorm smollm3 splinter starcoder2 xlm-roberta "
+        "xlm-roberta-xl bloom deberta deberta-v2 falcon longformer mamba megatron-bert mpnet mpt rembert roformer "
+        "xlm".split(),
+        TEXT,
+    ),
+    **dict.fromkeys("exaone4 gemma helium mistral mixtral qwen2 qwen3 seed_oss stablelm".split(), GROUPED),
+    **dict.fromkeys("gpt2 gpt_bigcode".split(), GPT),
+    **dict.fromkeys("codegen gptj".split(), GPT | {"rotary_dim": 2}),
+    **dict.fromkeys("bart blenderbot led m2m_100 marian mbart mvp pegasus plbart".split(), BART | {"pad_token_id": 0}),
+    **dict.fromkeys("longt5 mt5 t5 umt5".split(), T5),
+    **dict.fromkeys("deit dinov2 ijepa vit vit_msn".split(), IMAGES),
+    **dict.fromkeys("swin swinv2".split(), SWIN),
+    "distilbert": {"dim": 16, "n_layers": 2, "n_heads": 4, "hidden_dim": 24, "vocab_size": WORDS},
+    "gpt_neo": {"hidden_size": 16, "num_layers": 2, "num_heads": 4, "attention_types": [[["global"], 2]]},
+    "whisper": BART | {"num_mel_bins": 8, "max_source_positions": 10, "pad_token_id": 0, "eos_token_id": 2},
+    "xlnet": {"d_model": 16, "n_layer": 2, "n_head": 4, "d_inner": 24, "vocab_size": WORDS},
+}
+
+
+def tiny(kind: str) -> Family:
+    """A small model of a ``model_type``, without its head."""
+    settings = SETTINGS[kind]
+    config = transformers.AutoConfig.for_model(kind, **settings | ({"head_dim": 4} if settings is GROUPED else {}))
+    if "image_size" in settings:
+        size = settings["image_size"]
+        inputs = {"pixel_values": torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))}
+    elif kind == "whisper":
+        inputs = OTHERS["whisper"].inputs()
+    else:
+        inputs = {"input_ids": words()} | ({"decoder_input_ids": words(1)} if config.is_encoder_decoder else {})
+    return Family(transformers.AutoModel, config, lambda: inputs)
+
+
+def test_the_lists_are_in_order_and_all_of_them_is_tested():
+    for kinds in (WORKS, REFUSED):
+        assert list(kinds) == sorted(set(kinds))
+    assert {*WORKS, *REFUSED} == set(SETTINGS) and not {*WORKS} & {*REFUSED}
+
+
+@pytest.mark.parametrize("kind", WORKS)
+def test_it_works(kind):
+    family = tiny(kind)
+    inputs, model = family.inputs(), family.build("scaled_softmax")
+    usual = first_output(model, **inputs)
+    assert torch.allclose(usual, first_output(family.build("eager"), **inputs), atol=1e-5)
+    set_scale_factor(model, 3.0)
+    for other in (first_output(model, **inputs), first_output(family.build("norm_softmax"), **inputs)):
+        assert other.isfinite().all() and not torch.allclose(other, usual, atol=1e-2)
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_it_refuses(kind):
+    """When it is built; a model without any attention, when it is called."""
+    family = tiny(kind)
+    said = "(computes its attention itself|from a table of its own|has no attention).*'norm_softmax' would do nothing"
+    with pytest.raises(ValueError, match=said + ".*Tested to work: albert, .*"):
+        family.build("norm_softmax")(**family.inputs())
+    assert first_output(family.build("eager"), **family.inputs()).isfinite().all(), "nothing changes without our names"
+
+
+@pytest.mark.parametrize("kind", ["mamba", "mpnet", "swinv2"])
+def test_it_refuses_to_be_changed(kind):
+    """And is what it was, after that."""
+    family = tiny(kind)
+    model = family.build("eager")
+    expected = first_output(model, **family.inputs())
+    with pytest.raises(ValueError, match="'norm_softmax' would do nothing"):
+        model.set_attn_implementation("norm_softmax")
+        model(**family.inputs())
+    model.set_attn_implementation("eager")
+    assert torch.equal(first_output(model, **family.inputs()), expected)
+    with pytest.raises(ValueError, match="a scale factor needs one of"):
+        set_scale_factor(model, 2.0)
+
+
+def test_a_part_that_cannot_is_named_and_parts_can_have_names_of_their_own():
+    """A Swinv2 that looks and a BERT that writes."""
+    writer = transformers.BertConfig(**TEXT, is_decoder=True, add_cross_attention=True)
+    parts = {"encoder": SETTINGS["swinv2"] | {"model_type": "swinv2"}, "decoder": writer.to_dict()}
+    names = {"encoder": "eager", "decoder": "norm_softmax"}
+    build = transformers.VisionEncoderDecoderModel._from_config
+    with pytest.raises(ValueError, match="Swinv2Model computes its attention itself.*name its parts"):
+        build(transformers.VisionEncoderDecoderConfig(**parts), attn_implementation="norm_softmax")
+    model = build(transformers.VisionEncoderDecoderConfig(**parts), attn_implementation={"": "eager"} | names)
+    set_scale_factor(model, 2.0)
+    assert {part: getattr(model, part).config._attn_implementation for part in names} == names
+    with pytest.raises(ValueError, match="has attention that takes no name"):
+        model.set_attn_implementation("scaled_softmax")
+    assert {part: getattr(model, part).config._attn_implementation for part in names} == names
+
+
+def test_a_model_without_attention_may_be_part_of_one_with():
+    """A ResNet that looks and a BERT that writes: the name is for the second, and the first can be called."""
+    picture = {"model_type": "resnet", "embedding_size": 8, "hidden_sizes": [8], "depths": [1], "hidden_size": 8}
+    writer = transformers.BertConfig(**TEXT, is_decoder=True, add_cross_attention=True).to_dict()
+    config = transformers.VisionEncoderDecoderConfig(encoder=picture, decoder=writer)
+    model = transformers.VisionEncoderDecoderModel._from_config(config, attn_implementation="norm_softmax")
+    assert model.encoder(torch.zeros(1, 3, 16, 16)).last_hidden_state.shape == (1, 8, 4, 4)
+    alone = transformers.AutoModel.from_config(copy.deepcopy(config.encoder), attn_implementation="norm_softmax")
+    with pytest.raises(ValueError, match="ResNetModel has no attention"):
+        alone(torch.zeros(1, 3, 16, 16))
+
+
+def test_attention_beside_that_which_takes_the_name_is_named():
+    config = transformers.SiglipVisionConfig(**IMAGES)
+    with pytest.warns(UserWarning, match="'norm_softmax' is for part of its attention.*before: MultiheadAttention"):
+        transformers.AutoModel.from_config(config, attn_implementation="norm_softmax")
 
 
 # --- one's own, and what goes wrong ----------------------------------------------------------------------------------
