@@ -282,6 +282,7 @@ def test_good_command_lines(folder):
     assert request.jobs[0].parameters == {"profile": "paper", "steps": 3, "name": "07"}
     assert request.jobs[0].figures == str(paths.figures_dir("paper").resolve())
     assert not request.cluster
+    assert parse(["smoke"], folder).workers == 2
     request = parse(["--scheduler", "tcp://login1:8786", "--per-task", "GPU=1"], folder)
     assert request.cluster == {"EUREKA_SCHEDULER": "tcp://login1:8786", "EUREKA_PER_TASK": "GPU=1"}
 
