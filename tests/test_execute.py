@@ -373,18 +373,6 @@ def test_log_gets_few_lines(job, monkeypatch):
     assert "about 0:05 left" in lines[-1]
 
 
-def test_terminal_is_redrawn(job, monkeypatch):
-    monkeypatch.setenv("TERM", "xterm")
-    stream = io.StringIO()
-    stream.isatty = lambda: True
-    shown = display.Display([job], stream)
-    for number in (1, 2):
-        shown.update({job.name: {"number": number, "total": 2}}, "about 0:05 left")
-    shown.line(job, "ok")
-    assert stream.getvalue().count("\x1b[2A\x1b[J") == 2  # once for the second state, once for the line that stays
-    assert stream.getvalue().endswith("[1/1] 01_small  ok\n")
-
-
 def test_time_left_says_what_it_does_not_know(job):
     finish(job)
     (fresh,) = jobs.plan({"02_fresh": Path(job.source)}, Path(job.figures), "smoke")
