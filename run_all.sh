@@ -93,4 +93,5 @@ if [[ ! $is_test ]]; then
 fi
 export EUREKA_PROFILE=smoke EUREKA_HEADLESS=1
 cd "$root" # where pytest finds its configuration
-exec "$python" -m pytest "$@"
+# A file, and so a notebook, stays on one worker. To have all in one process: -n 0
+exec "$python" -m pytest -n logical --maxprocesses 4 --dist loadfile "$@"

@@ -1,22 +1,6 @@
-"""Every test session, notebooks under nbval included, runs at profile smoke, headless, in folders of its own."""
-
-import atexit
-import os
-import shutil
-import tempfile
+"""What several tests need."""
 
 import pytest
-
-_products = tempfile.mkdtemp(prefix="eureka-tests-")
-atexit.register(shutil.rmtree, _products, ignore_errors=True)
-os.environ.update(
-    EUREKA_PROFILE="smoke",
-    EUREKA_HEADLESS="1",
-    EUREKA_STORE=f"{_products}/runs",
-    EUREKA_FIGURES=f"{_products}/figures",
-    EUREKA_DATA=f"{_products}/data",
-    MPLBACKEND="agg",
-)
 
 
 @pytest.fixture

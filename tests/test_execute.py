@@ -303,6 +303,7 @@ def test_good_command_lines(folder):
     assert everything.jobs[0].figures == str(paths.figures_dir("laptop").resolve()) and not everything.jobs[0].played
     assert request.jobs[0].figures == str(paths.figures_dir("paper").resolve() / "played")
     assert not request.cluster
+    assert parse(["smoke"], folder).workers == 2
     request = parse(["--scheduler", "tcp://login1:8786", "--per-task", "GPU=1"], folder)
     assert request.cluster == {"EUREKA_SCHEDULER": "tcp://login1:8786", "EUREKA_PER_TASK": "GPU=1"}
 
@@ -391,18 +392,6 @@ def test_log_gets_few_lines(job, monkeypatch):
     lines = stream.getvalue().splitlines()
     assert [line.split("  (")[0] for line in lines[1:]] == ["[1/1] 01_small  cell 1/2", "[1/1] 01_small  cell 2/2"]
     assert "about 0:05 left" in lines[-1]
-
-
-def test_terminal_is_redrawn(job, monkeypatch):
-    monkeypatch.setenv("TERM", "xterm")
-    stream = io.StringIO()
-    stream.isatty = lambda: True
-    shown = display.Display([job], stream)
-    for number in (1, 2):
-        shown.update({job.name: {"number": number, "total": 2}}, "about 0:05 left")
-    shown.line(job, "ok")
-    assert stream.getvalue().count("\x1b[2A\x1b[J") == 2  # once for the second state, once for the line that stays
-    assert stream.getvalue().endswith("[1/1] 01_small  ok\n")
 
 
 def test_time_left_says_what_it_does_not_know(job):

@@ -1,4 +1,4 @@
-"""How every notebook is written, and that each of them runs through the runner at profile smoke."""
+"""How every notebook is written, and that the runner executes one of them at profile smoke, end to end."""
 
 import ast
 import json
@@ -81,8 +81,11 @@ def test_its_setup_makes_the_page_that_all_its_products_go_to(path, notebook):
     assert not re.search(r"\b(figures|claims)\.save\(", text) and ("claims.table(" in text) == ("page.record(" in text)
 
 
-def test_again_and_played_the_record_stays(tmp_path, monkeypatch, capsys):
-    """A second execution writes nothing new, another parameter elsewhere; and the first one is still up to date."""
+def test_the_runner_leaves_pictures_and_a_page_and_again_or_played_the_record_stays(tmp_path, monkeypatch, capsys):
+    """Every notebook is executed by nbval in this session; one of them goes the way of run_all.sh, end to end.
+
+    A second execution writes nothing new, another parameter elsewhere; and the first one is still up to date.
+    """
     monkeypatch.setenv("EUREKA_FIGURES", str(tmp_path))
     words, folder = ["00", "--profile", "smoke"], paths.figures_dir("smoke")
 
@@ -91,6 +94,13 @@ def test_again_and_played_the_record_stays(tmp_path, monkeypatch, capsys):
 
     assert main(words) == 0
     first = kept()
+    record = json.loads((folder / "notebooks" / "00_start_here.json").read_text())
+    pictures = {name for name in first if name.endswith(".png")}
+    assert pictures and pictures < set(record["artefacts"])
+    assert (folder / "notebooks" / "00_start_here.html").stat().st_size > 50_000
+    page = (folder / "index.html").read_text()
+    assert all(f'id="{name.removesuffix(".png")}"' in page for name in pictures)
+    assert "notebooks/00_start_here.html" in page
     assert main([*words, "--force"]) == 0
     assert kept() == first and len(first) == 8
     assert (folder / "machine" / "00_one_run.json").exists()
@@ -102,19 +112,3 @@ def test_again_and_played_the_record_stays(tmp_path, monkeypatch, capsys):
     assert kept() == first and played.keys() == first.keys() and played["00_one_run.csv"] != first["00_one_run.csv"][0]
     assert main(words) == 0
     assert "up to date  00_start_here" in capsys.readouterr().out
-
-
-def test_it_runs_through_papermill(path, tmp_path, monkeypatch):
-    """Through the runner that run_all.sh uses: its figures, its HTML and its success record are there afterwards."""
-    monkeypatch.setenv("EUREKA_FIGURES", str(tmp_path))
-    assert main([path.stem, "--profile", "smoke"]) == 0
-    folder = paths.figures_dir("smoke")
-    number = path.stem.split("_")[0]
-    pictures = list(folder.glob(f"{number}_*.png"))
-    assert pictures
-    for picture in pictures:
-        facts = json.loads(picture.with_suffix(".json").read_text())
-        assert facts["notebook"] == path.stem and facts["profile"] == "smoke"
-    assert (folder / "notebooks" / f"{path.stem}.html").stat().st_size > 50_000
-    page = (folder / "index.html").read_text()
-    assert all(f'id="{picture.stem}"' in page for picture in pictures) and f"notebooks/{path.stem}.html" in page

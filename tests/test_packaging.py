@@ -27,7 +27,7 @@ def test_environment_has_python_and_pip_only():
 
 def test_all_has_what_the_project_stands_on():
     names = {Requirement(line).name for line in requirements.closure(PROJECT)}
-    assert {"torch", "jupyterlab", "papermill", "matplotlib", "seaborn", "nbval", "pytest"} <= names
+    assert {"torch", "jupyterlab", "papermill", "matplotlib", "seaborn", "nbval", "pytest", "pytest-xdist"} <= names
 
 
 def test_commands_are_the_documented_ones():
@@ -121,7 +121,7 @@ def test_set_up_is_done_once_and_again_when_it_must(checkout, tmp_path):
     assert called(checkout) == [check, "venv", "pip", execute]  # a failed set-up is not believed
     assert called(checkout) == [execute]
     assert called(checkout, "test", "-x") == ["pytest"]
-    assert calls.read_text().endswith(".venv/bin/python -m pytest -x\n")
+    assert calls.read_text().endswith(".venv/bin/python -m pytest -n logical --maxprocesses 4 --dist loadfile -x\n")
     with open(checkout / "pyproject.toml", "a") as file:
         file.write("# changed\n")
     assert called(checkout) == [check, "pip", execute]

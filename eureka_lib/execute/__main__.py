@@ -39,6 +39,7 @@ be it by -p or in an edited notebook, all this goes to played/ in there, and no 
 A notebook that is up to date is skipped, and finished training runs are kept in any case: a rerun continues.
 An active conda or virtual environment is used if it satisfies pyproject.toml; else .venv is made with pip.
 """
+JOBS = {"smoke": "2"}  # at a time: they import more than they train, which takes one core
 OPTIONS = ("--profile", "--jobs", "--force", "--parameter", "--scheduler", "--per-task", "--help")
 
 
@@ -64,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("words", nargs="*", metavar="NOTEBOOK", help="01, 01_name or notebooks/01_name.ipynb; default: all")
     add("--profile", help=f"the scale: {', '.join(PROFILES)}; default: {paths.DEFAULT_PROFILE}")
-    add("--jobs", "-j", default="1", metavar="N", help="notebooks at a time; default: 1, as each uses all cores")
+    add("--jobs", "-j", metavar="N", help="notebooks at a time; default: 1, as each uses all cores; smoke: 2")
     add("--force", "-f", action="store_true", help="execute also what is up to date")
     add("--parameter", "-p", action="append", default=[], metavar="NAME=VALUE", help="repeatable")
     add("--scheduler", metavar="ADDRESS", help="train on the dask cluster there, such as tcp://login1:8786")
@@ -90,8 +91,8 @@ def _request(options: argparse.Namespace, known: dict[str, Path]) -> Request:
     if len(profiles) > 1:
         raise ValueError(f"one profile at a time, got {' and '.join(sorted(profiles))}")
     profile = check_choice("profile", profiles.pop() if profiles else paths.DEFAULT_PROFILE, PROFILES)
-    number = int(options.jobs) if options.jobs.lstrip("+-").isdecimal() else options.jobs
-    workers = check_whole("--jobs", number, 1)
+    jobs = JOBS.get(profile, "1") if options.jobs is None else options.jobs
+    workers = check_whole("--jobs", int(jobs) if jobs.lstrip("+-").isdecimal() else jobs, 1)
     if not known:
         raise ValueError("there are no notebooks to execute")
     notebooks = select([word for word in options.words if word not in PROFILES], known)

@@ -1,7 +1,4 @@
-"""What networks around a body of transformers' share: their temperature, and that only a model needs transformers."""
-
-import subprocess
-import sys
+"""What networks around a body of transformers' share: their temperature."""
 
 import pytest
 import torch
@@ -51,22 +48,3 @@ def test_the_scale_factor_is_set_and_is_part_of_the_state(build, inputs):
     assert torch.equal(other(inputs), sharp)
     model.set_scale_factor(1.0)
     assert torch.equal(model(inputs), usual)
-
-
-@pytest.mark.parametrize("experiment", ["get('laptop').in_context", "get('smoke').language"])
-def test_the_configuration_needs_no_transformers(experiment):
-    """An experiment can be made, named and looked up in a process that never imports it; only a model wants it."""
-    code = f"""
-import sys
-sys.modules["transformers"] = None
-from eureka_lib import profiles
-experiment = profiles.{experiment}.base
-print(experiment.key)
-try:
-    experiment.build_model(experiment.build_task())
-except ImportError as error:
-    print(error)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    key, said = done.stdout.splitlines()
-    assert len(key) == 16 and "pip install -e '.[hf]'" in said

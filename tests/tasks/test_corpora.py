@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -106,9 +107,16 @@ def test_splits_never_change_sides():
     assert all(corpora.split_of(document) == "train" for document in load_text("docstrings", "train"))
 
 
-def test_the_checksum_is_the_same_in_another_process(uncached):
-    """Collected there once more, in a folder of its own, with another order of sets."""
-    code = "from eureka_lib.tasks.corpora import checksum; print(checksum('docstrings'))"
+def test_the_checksum_is_the_same_in_another_process(uncached, monkeypatch):
+    """Of one package's text: collected there once more, in a folder of its own, with another order of sets."""
+    package = Path(corpora.sysconfig.get_paths()["stdlib"]) / "asyncio"
+    monkeypatch.setattr(corpora.sysconfig, "get_paths", lambda: {"stdlib": str(package)})
+    assert len(load_text("docstrings", "train")) > 10
+    code = f"""
+from eureka_lib.tasks import corpora
+corpora.sysconfig.get_paths = lambda: {{"stdlib": {str(package)!r}}}
+print(corpora.checksum("docstrings"))
+"""
     environment = os.environ | {"PYTHONHASHSEED": "7", "EUREKA_DATA": str(uncached / "other")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == corpora.checksum("docstrings") != corpora._hash_of(load_text("docstrings", "train"))
