@@ -4,12 +4,18 @@ import atexit
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 import pytest
 
+from eureka_lib.execute.surroundings import secluded
+
 _products = tempfile.mkdtemp(prefix="eureka-tests-")
 atexit.register(shutil.rmtree, _products, ignore_errors=True)
+_secluded = secluded(os.environ, Path(_products))  # whatever the tester's own settings say
+os.environ.clear()
 os.environ.update(
+    _secluded,
     EUREKA_PROFILE="smoke",
     EUREKA_HEADLESS="1",
     EUREKA_STORE=f"{_products}/runs",
