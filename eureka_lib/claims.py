@@ -61,8 +61,8 @@ def kind_of(verdict: str) -> str:
 def save(claims: Sequence[Claim], notebook: str, profile: str) -> Path:
     """Write a notebook's claims to ``claims/<notebook>.json`` in the profile's figures folder."""
     path = paths.figures_dir(profile) / "claims" / f"{notebook}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([_as_json(claim) for claim in claims], indent=2, allow_nan=False) + "\n")
+    text = json.dumps([_as_json(claim) for claim in claims], indent=2, allow_nan=False) + "\n"
+    paths.write_if_changed(path, text.encode())
     return path
 
 

@@ -4,7 +4,7 @@ The same small experiment is trained in one circumstance after another, and each
 On a CPU a history follows from the configuration alone: neither the process, nor the executor, nor the threads that the
 caller has set, nor an interruption, nor looking on changes a bit, because a training draws from generators of its own,
 takes one thread, and leaves its state exactly. Three things do change it, within rounding, because sums are taken in
-another order: training in a stack, another kind of processor, and a GPU, where even the same training may differ from
+another order: another kind of processor, and a GPU, where even the same training may differ from
 itself. A GPU also has another random generator, so that its runs are other samples, not the same ones rounded.
 
 Rounding is small at first; a training amplifies it, so that single runs part and only rates over seeds are comparable.
@@ -25,7 +25,7 @@ import pandas as pd
 import torch
 
 from eureka_lib import pools, profiles, trainer
-from eureka_lib.experiment import Experiment, run, run_together
+from eureka_lib.experiment import Experiment, run
 from eureka_lib.runs import RunStore
 
 IDENTICAL, ROUNDING, OTHER = "identical", "up to rounding", "other samples"
@@ -99,11 +99,6 @@ def in_another_process(experiment: Experiment, store: RunStore) -> pd.DataFrame:
         return pool.submit(again, experiment, store).result()
 
 
-def in_a_stack(experiment: Experiment, store: RunStore) -> pd.DataFrame:
-    """Together with three other seeds."""
-    return run_together([experiment, *(experiment.vary(seed=seed) for seed in (7, 8, 9))], store)[0].history
-
-
 def on_an_old_processor(experiment: Experiment, store: RunStore) -> pd.DataFrame:
     """With the code for processors that are twenty years old."""
     with environment(OLD_PROCESSOR):
@@ -124,7 +119,6 @@ ON_CPU: dict[str, tuple[Circumstance, str]] = {
     "with its weights kept": (with_weights_kept, IDENTICAL),
     "the caller has other threads": (with_more_threads, IDENTICAL),
     "beside another, in threads": (beside_another, IDENTICAL),
-    "in a stack of 4": (in_a_stack, ROUNDING),
     "processor without AVX (simulated)": (on_an_old_processor, ROUNDING),
 }
 ON_GPU = {name: (function, ROUNDING) for name, (function, _) in list(ON_CPU.items())[:-1]} | {

@@ -4,20 +4,20 @@ An :class:`Experiment` says everything that decides a run's result. ``run(experi
 is one and trains otherwise, so the same call gives the same answer from a notebook, papermill or another process.
 """
 
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from eureka_lib.models.attention import NORMALISERS, QUERY_KEY
 from eureka_lib.models.gpt2 import InContextGPT2
-from eureka_lib.models.pooled_vit import PooledViT, PooledViTConfig
 from eureka_lib.models.resnet import ResNet9
 from eureka_lib.models.roberta import Roberta
 from eureka_lib.models.vit import ViT, ViTConfig
+from eureka_lib.provenance import is_own, source_of
 from eureka_lib.runs import Run, RunStore, key_of
 from eureka_lib.tasks.frame import Task
 from eureka_lib.tasks.further import (
@@ -28,11 +28,13 @@ from eureka_lib.tasks.further import (
     PositionTask,
     SameColourTask,
 )
+from eureka_lib.tasks.images import SOURCES
 from eureka_lib.tasks.in_context import InContextTask
 from eureka_lib.tasks.language import MaskedLanguageTask
 from eureka_lib.tasks.two_step import IndicatorsOnlyTask, TargetsOnlyTask, TwoStepConfig, TwoStepTask
 from eureka_lib.trainer import OnEvaluation, train
 from eureka_lib.training.gradients import GRADIENT_SCALINGS
+from eureka_lib.training.optimizer import OPTIMIZERS
 from eureka_lib.training.precision import PRECISIONS
 from eureka_lib.training.schedules import LEARNING_RATE_SCHEDULES, SCALE_SCHEDULES
 from eureka_lib.validation import check_choice, check_real, check_whole
@@ -52,12 +54,10 @@ ALL_TASKS: dict[str, type[Task]] = {**TASKS, "in_context": InContextTask, "maske
 # By name: the tasks that a model is for, and how it is built from its configuration and the task.
 MODELS: dict[str, tuple[Collection[str], Callable[[Any, Any], nn.Module]]] = {
     "vit": (TASKS, lambda config, task: ViT(config, task.image_size, task.n_classes)),
-    "pooled_vit": (TASKS, lambda config, task: PooledViT(config, task.image_size, task.n_classes)),
     "resnet9": (TASKS, lambda config, task: ResNet9(config, task.n_classes)),
     "gpt2": (["in_context"], lambda config, task: InContextGPT2(config, task.config.dimensions, task.config.points)),
     "roberta": (["masked_language"], lambda config, task: Roberta(config, task.config.vocabulary, task.config.tokens)),
 }
-VISION_TRANSFORMERS = (ViTConfig, PooledViTConfig)  # whose attention layers are ours: seen into, rescaled, stacked
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class TrainingConfig:
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
     precision: str = "bfloat16"
+    optimizer: str = "adamw"
     evaluate_every: int = 117  # steps between evaluations
     test_samples: int = 10_000  # drawn once, from test images only
 
@@ -85,6 +86,7 @@ class TrainingConfig:
         check_real("label_smoothing", self.label_smoothing, 0, 1)
         check_choice("learning_rate_schedule", self.learning_rate_schedule, LEARNING_RATE_SCHEDULES)
         check_choice("precision", self.precision, PRECISIONS)
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
 
 
 @dataclass(frozen=True)
@@ -98,11 +100,13 @@ class FixConfig:
     scale_schedule: str = "constant"  # shape of the scale over training, a name in SCALE_SCHEDULES
     scale_start: float = 1.0  # the attention's scale at the first step, in multiples of the model's
     gradient_scaling: str = "none"  # or a name in GRADIENT_SCALINGS
+    query_key_rate: float = 1.0  # learning rate of W_Q and W_K alone, in multiples of the others'
 
     def __post_init__(self):
         check_choice("scale_schedule", self.scale_schedule, SCALE_SCHEDULES)
         check_real("scale_start", self.scale_start, 1e-6)
         check_choice("gradient_scaling", self.gradient_scaling, ["none", *GRADIENT_SCALINGS])
+        check_real("query_key_rate", self.query_key_rate, 0)
 
 
 @dataclass(frozen=True)
@@ -128,10 +132,10 @@ class Experiment:
             raise ValueError(
                 f"{self.fix} treats attention, of which {self.model.name} has none; allowed is FixConfig()"
             )
-        if self.fix.gradient_scaling != "none" and not isinstance(self.model, VISION_TRANSFORMERS):
-            raise ValueError(
-                f"gradient_scaling {self.fix.gradient_scaling!r} is for a ViT, not {self.model.name}; allowed is 'none'"
-            )
+        for name in ("gradient_scaling", "query_key_rate"):
+            value, usual = getattr(self.fix, name), getattr(FixConfig(), name)
+            if value != usual and not isinstance(self.model, ViTConfig):
+                raise ValueError(f"{name} {value!r} is for a ViT, not {self.model.name}; allowed is {usual!r}")
 
     def vary(self, **changes) -> "Experiment":
         """A copy with the named fields changed, wherever they live: ``vary(attention="norm_softmax", steps=100)``.
@@ -160,13 +164,26 @@ class Experiment:
         return replace(self, **top)
 
     def config(self) -> dict:
-        """The experiment as nested dictionaries of plain values, which is what the store keeps."""
-        return asdict(self)
+        """The experiment as nested dictionaries of plain values, and the source of what is not the library's own."""
+        return asdict(self) | ({"own": own} if (own := self._own()) else {})
 
     @property
     def key(self) -> str:
-        """The run's name in the store."""
-        return key_of(self.config())
+        """The run's name in the store: a hash of all settings that do not have their default value, and of ``own``.
+
+        So a setting that the library gets later changes no key, and an attention, task or image source of one's own
+        that is changed under its name gets another key.
+        """
+        parts = {name: _unusual(getattr(self, name)) for name in ("task", "model", "training", "fix")}
+        return key_of({**parts, "model_seed": self.model_seed, "data_seed": self.data_seed, "own": self._own()})
+
+    def _own(self) -> dict[str, str]:
+        """By role, the source code of what the experiment takes by name and the library does not have itself."""
+        attention = getattr(self.model, "attention", None)
+        used = {"task": ALL_TASKS[self.task.name], "attention": NORMALISERS.get(attention),
+                "query and key": QUERY_KEY.get(attention)}  # fmt: skip
+        used |= {f.name: SOURCES.get(getattr(self.task, f.name)) for f in fields(self.task) if "_source" in f.name}
+        return {role: source_of(thing) for role, thing in used.items() if thing is not None and is_own(thing)}
 
     def checksums(self) -> dict[str, str]:
         """SHA-256 of each data source that the task draws from, by its name."""
@@ -187,6 +204,12 @@ class Experiment:
             model = self.build_model(task)
         model.load_state_dict(run.weights(step))
         return model.eval()
+
+
+def _unusual(part: Any) -> dict[str, Any]:
+    """A part's name, and its fields that do not have their default value."""
+    named = {"name": part.name} if hasattr(part, "name") else {}
+    return named | {f.name: value for f in fields(part) if (value := getattr(part, f.name)) != f.default}
 
 
 def _task_config(name: str, like: TwoStepConfig, changes: dict) -> TwoStepConfig:
@@ -211,74 +234,26 @@ def run(
     With ``weights_every`` the run also keeps its weights: every so many steps, and after the last. The training itself
     is the same, bit for bit. A long training that was interrupted is continued from where it was last saved.
     """
-    return run_together([experiment], store, on_evaluation, weights_every)[0]
-
-
-def run_together(
-    experiments: Sequence[Experiment],
-    store: RunStore | None = None,
-    on_evaluation: OnEvaluation | None = None,
-    weights_every: int = 0,
-) -> list[Run]:
-    """As ``run``, for several experiments that are trained as one stack, each with its own data, history and run.
-
-    They may differ in what :func:`stack_key` leaves out: seeds, learning rate, weight decay, temperature and schedules.
-    Histories are those of the runs alone, up to rounding. Raises ValueError if they cannot be stacked.
-    """
-    store = store or RunStore()
-    on_evaluation = on_evaluation or (lambda history: None)
-    runs = {e: store.load(stored_config(e, weights_every)) for e in experiments}
-    for stored in filter(None, runs.values()):
-        on_evaluation(stored.history)
-    missing = [e for e in runs if runs[e] is None]
-    if missing:
-        _check_stack(missing)
-        trained = train(missing, unfinished_path(store, missing[0]), on_evaluation, weights_every)
-        runs |= {e: _keep(e, store, weights_every, *found) for e, found in zip(missing, trained, strict=True)}
-    return [runs[e] for e in experiments]
-
-
-def _keep(
-    experiment: Experiment, store: RunStore, weights_every: int, history: pd.DataFrame, meta: dict,
-    weights: dict[int, dict[str, Tensor]],
-) -> Run:  # fmt: skip
-    if weights_every:
-        store.save(experiment.config(), history, meta)  # whoever wants no weights finds it, too
-    kept = store.save(stored_config(experiment, weights_every), history, meta, weights)
-    unfinished_path(store, experiment).unlink(missing_ok=True)
+    store, on_evaluation = store or RunStore(), on_evaluation or (lambda history: None)
+    if found := stored(experiment, store, weights_every):
+        on_evaluation(found.history)
+        return found
+    unfinished = unfinished_path(store, experiment)
+    history, meta, weights = train(experiment, unfinished, on_evaluation, weights_every)
+    kept = store.save(experiment.key, experiment.config(), history, meta, weights)
+    unfinished.unlink(missing_ok=True)
     return kept
+
+
+def stored(experiment: Experiment, store: RunStore, weights_every: int = 0) -> Run | None:
+    """The stored run of ``experiment``, if there is one that has all the weights that ``weights_every`` asks for."""
+    found = store.load(experiment.key)
+    if found is None or not check_whole("weights_every", weights_every):
+        return found
+    last = int(found.history["step"].iloc[-1])
+    return found if {*range(0, last, weights_every), last} <= {*found.weight_steps} else None
 
 
 def unfinished_path(store: RunStore, experiment: Experiment) -> Path:
     """Where the state of a training that has not finished is saved."""
     return store.folder / "unfinished" / f"{experiment.key}.safetensors"
-
-
-def stored_config(experiment: Experiment, weights_every: int = 0) -> dict:
-    """What a run is stored under: the experiment's configuration, and ``weights_every`` if weights are kept."""
-    if not check_whole("weights_every", weights_every):
-        return experiment.config()
-    return experiment.config() | {"weights_every": weights_every}
-
-
-def stack_key(experiment: Experiment) -> Hashable | None:
-    """What must be equal for experiments to be trained as one stack; None if this one cannot be stacked at all.
-
-    A stack's members may have their own seeds, learning rates and schedules of it, weight decay, attention scale, and
-    what a fix does to it. A ResNet keeps running statistics, and stochastic depth draws random numbers inside the
-    forward pass: neither can be stacked.
-    """
-    if not isinstance(experiment.model, VISION_TRANSFORMERS) or experiment.model.stochastic_depth:
-        return None
-    own = ("learning_rate", "learning_rate_schedule", "edge_learning_rate", "warmup_steps", "weight_decay")
-    settings = tuple(value for name, value in asdict(experiment.training).items() if name not in own)
-    return experiment.task, replace(experiment.model, scale=None), settings
-
-
-def _check_stack(experiments: Sequence[Experiment]) -> None:
-    keys = {stack_key(e) for e in experiments}
-    if len(experiments) > 1 and (None in keys or len(keys) > 1):
-        raise ValueError(
-            f"these {len(experiments)} experiments cannot be trained as one stack: allowed are ViTs without stochastic "
-            "depth that differ in seeds, learning rate, weight decay, scale and schedules alone; train them one by one"
-        )

@@ -1,13 +1,15 @@
 """How the figures look, how they are saved, and the pictures that recur.
 
-One style and one colour per method throughout (Okabe-Ito, safe for colour-blind readers). ``save`` leaves four files
-per figure: PNG, PDF, the plotted data as CSV, and a JSON that says where they come from. Nothing dated goes into a
-picture, so the same runs give the same files.
+One style and one colour per method throughout (Okabe-Ito, safe for colour-blind readers). A notebook's ``Page`` leaves
+four files per figure: PNG, PDF, the plotted data as CSV, and a JSON that says where they come from. Nothing in them is
+dated or knows the machine, so the same runs give the same files.
 """
 
 import hashlib
+import io
 import json
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -18,11 +20,12 @@ from IPython.display import DisplayHandle, display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from eureka_lib import paths, progress, provenance
+from eureka_lib import claims, defaults, paths, profiles, progress, provenance
 from eureka_lib.analysis.eureka import Moment, eureka_moment, kaplan_meier, plateau_fraction
 from eureka_lib.experiment import Experiment
-from eureka_lib.runs import Run
+from eureka_lib.runs import RESULTS_VERSION, Run
 from eureka_lib.tasks.two_step import CELL_NAMES, NOWHERE, Batch, TwoStepTask
+from eureka_lib.validation import check_choice
 
 COLOURS = {
     "softmax": "#0072B2",
@@ -146,54 +149,131 @@ def describe_run(run: Run) -> str:
     )
 
 
-def save(figure: Figure, name: str, data: pd.DataFrame, runs: Sequence[Run], profile: str, notebook: str) -> Path:
-    """Save ``figure`` as ``<name>.png`` and ``.pdf``, with ``data`` as ``.csv`` and its provenance as ``.json``.
+class Page:
+    """A notebook's place for its figures and claims: ``page = figures.Page("07_where_the_gradient_goes", globals())``.
 
-    ``name`` starts with the number of its ``notebook`` ("01_loss" of "01_the_eureka_moment"), by which the products of
-    a notebook are found; ValueError otherwise. Returns the PNG's path.
+    Made in the set-up cell. Of the notebook's ``namespace`` only the profile and the parameters are read. If one of
+    these is not at its default (:mod:`eureka_lib.defaults`), the run is played: figures go to a folder of their own, no
+    claims are recorded, and a line says so. Raises ValueError for a notebook whose defaults are not known.
     """
-    number = notebook.split("_")[0]
-    if not name.startswith(f"{number}_"):
-        raise ValueError(f"figure name {name!r} must start with its notebook's number: {number}_{name} would do")
-    folder = paths.figures_dir(profile)
-    folder.mkdir(parents=True, exist_ok=True)
-    text = data.to_csv(index=False, lineterminator="\n")
-    (folder / f"{name}.csv").write_text(text)
-    figure.savefig(folder / f"{name}.png", metadata={"Software": None})
-    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
-    facts = {
-        "figure": name,
-        "notebook": notebook,
-        "profile": profile,
-        "command": f"./run_all.sh --profile {profile} {notebook}",
-        "plotted_data": f"{name}.csv",
-        "plotted_data_sha256": hashlib.sha256(text.encode()).hexdigest(),
-        "runs": _origin(runs),
-        "versions": provenance.versions(),
-        "git_commit": provenance.git_commit(),
-    }
-    (folder / f"{name}.json").write_text(json.dumps(facts, indent=2) + "\n")
-    return folder / f"{name}.png"
+
+    def __init__(self, notebook: str, namespace: Mapping[str, object]):
+        known = defaults.read(paths.NOTEBOOKS)
+        self.notebook = check_choice("notebook of notebooks/defaults.json", notebook, known)
+        self.profile = profiles.get(namespace["profile"]).name
+        self._namespace, self._defaults = namespace, known[notebook]
+        self.played: dict[str, object] = {}  # the parameters that are, or have been, other than their defaults
+        self._look()
+
+    def _look(self) -> None:
+        """Note what is played; again at each product, as cells are executed in any order."""
+        present = {name: self._namespace.get(name, value) for name, value in self._defaults.items()}
+        played = self.played | defaults.changed(present, self._defaults)
+        if played != self.played:
+            self.played = played
+            values, folder = ", ".join(defaults.as_arguments(played)), self.folder
+            folder = folder.relative_to(paths.ROOT) if folder.is_relative_to(paths.ROOT) else folder
+            print(f"Played with {values}: figures go to {folder}, and no claims are kept.")
+
+    @property
+    def folder(self) -> Path:
+        """Where the figures go."""
+        folder = paths.figures_dir(self.profile)
+        return folder / paths.PLAYED if self.played else folder
+
+    def record(self, rows: Sequence[claims.Claim]) -> None:
+        """Keep the notebook's claims for the pages that are made of them, unless it is played."""
+        self._look()
+        if not self.played:
+            claims.save(rows, self.notebook, self.profile)
+
+    def save(self, figure: Figure, name: str, data: pd.DataFrame, runs: Sequence[Run]) -> Path:
+        """Save ``figure`` as ``<name>.png`` and ``.pdf``, with ``data`` as ``.csv`` and its provenance as ``.json``.
+
+        ``name`` starts with the number of its notebook ("01_loss" of "01_the_eureka_moment"), by which the products of
+        a notebook are found; ValueError otherwise. What depends on the machine, the time and the commit is kept apart,
+        in ``machine/<name>.json``; so the four files change only if the figure does. Returns the PNG's path.
+        """
+        number = self.notebook.split("_")[0]
+        if not name.startswith(f"{number}_"):
+            raise ValueError(f"figure name {name!r} must start with its notebook's number: {number}_{name} would do")
+        self._look()
+        table = data.to_csv(index=False, lineterminator="\n").encode()
+        groups = _by_config(runs)
+        facts = {
+            "figure": name,
+            "notebook": self.notebook,
+            "profile": self.profile,
+            "parameters": self._defaults | self.played,
+            "command": shlex.join(["./run_all.sh", "--profile", self.profile, self.notebook, *self._options()]),
+            "plotted_data": f"{name}.csv",
+            "plotted_data_sha256": hashlib.sha256(table).hexdigest(),
+            "runs": [_origin(group) for group in groups],
+        }
+        machine = {
+            "figure": name,
+            "runs": [_circumstances(group) for group in groups],
+            "versions": provenance.versions(),
+            "git_commit": provenance.git_commit(),
+        }
+        files = {
+            f"{name}.csv": table,
+            f"{name}.png": _drawn(figure, "png", ["Software"]),
+            f"{name}.pdf": _drawn(figure, "pdf", ["CreationDate", "Creator", "Producer"]),
+            f"{name}.json": _json(facts),
+            f"machine/{name}.json": _json(machine),
+        }
+        for file, content in files.items():
+            paths.write_if_changed(self.folder / file, content)
+        return self.folder / f"{name}.png"
+
+    def _options(self) -> list[str]:
+        return [word for argument in defaults.as_arguments(self.played) for word in ("-p", argument)]
 
 
-def _origin(runs: Sequence[Run]) -> list[dict]:
-    """What is behind a figure: one entry per configuration, with its seeds, keys, wall time, machine and data."""
+def _drawn(figure: Figure, suffix: str, undated: Sequence[str]) -> bytes:
+    """The figure as a file, without the metadata that are named."""
+    file = io.BytesIO()
+    figure.savefig(file, format=suffix, metadata=dict.fromkeys(undated))
+    return file.getvalue()
+
+
+def _json(facts: dict) -> bytes:
+    return (json.dumps(facts, indent=2) + "\n").encode()
+
+
+def _by_config(runs: Sequence[Run]) -> list[list[Run]]:
+    """The runs of each configuration, which differ in their seeds."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        config = {name: value for name, value in run.config.items() if not name.endswith("_seed")}
-        groups.setdefault(json.dumps(config), []).append(run)
-    return [
-        {
-            "config": json.loads(config),
-            "seeds": [{s: run.config[s] for s in ("model_seed", "data_seed")} for run in members],
-            "keys": [run.key for run in members],
-            "status": [run.status for run in members],
-            "wall_seconds": round(sum(run.meta["wall_seconds"] for run in members), 2),
-            **{fact: _distinct(run.meta[fact] for run in members)
-               for fact in ("device", "machine", "versions", "git_commit", "data_sha256")},
-        }
-        for config, members in groups.items()
-    ]  # fmt: skip
+        groups.setdefault(json.dumps(_without_seeds(run.config)), []).append(run)
+    return list(groups.values())
+
+
+def _without_seeds(config: dict) -> dict:
+    return {name: value for name, value in config.items() if not name.endswith("_seed")}
+
+
+def _origin(group: Sequence[Run]) -> dict:
+    """What decides the histories of the runs of one configuration."""
+    return {
+        "config": _without_seeds(group[0].config),
+        "seeds": [{s: run.config[s] for s in ("model_seed", "data_seed")} for run in group],
+        "keys": [run.key for run in group],
+        "results_version": RESULTS_VERSION,
+        "status": [run.status for run in group],
+        "data_sha256": _distinct(run.meta["data_sha256"] for run in group),
+    }
+
+
+def _circumstances(group: Sequence[Run]) -> dict:
+    """Where, when and how long the runs of one configuration were trained."""
+    facts = ("device", "machine", "versions", "git_commit")
+    return {
+        "keys": [run.key for run in group],
+        "wall_seconds": round(sum(run.meta["wall_seconds"] for run in group), 2),
+        **{fact: _distinct(run.meta[fact] for run in group) for fact in facts},
+    }
 
 
 def _distinct(values) -> list:

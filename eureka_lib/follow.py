@@ -19,7 +19,7 @@ import pandas as pd
 
 from eureka_lib import cluster, paths
 from eureka_lib.analysis.eureka import eureka_moment
-from eureka_lib.experiment import Experiment, run_together, stored_config
+from eureka_lib.experiment import Experiment, run, stored
 from eureka_lib.pools import WorkerLost
 from eureka_lib.progress import Progress
 from eureka_lib.runs import Run, RunStore, StoreError
@@ -105,7 +105,7 @@ def do(task: Task) -> None:
     if [e.key for e in task.members] != list(task.keys):
         raise RuntimeError("this worker's eureka_lib is not the sweep's: the same experiment has another key here")
     with task.note as note:
-        run_together(task.members, RunStore(task.store), note.done, task.weights_every)
+        run(task.members[0], RunStore(task.store), note.done, task.weights_every)
 
 
 class Tally:
@@ -220,7 +220,7 @@ def load_all(task: Task) -> dict[str, Run]:
     store, deadline = RunStore(task.store), time.monotonic() + PATIENCE
     runs = {}
     for experiment, key in zip(task.members, task.keys, strict=True):
-        while (found := store.load(stored_config(experiment, task.weights_every))) is None:
+        while (found := stored(experiment, store, task.weights_every)) is None:
             if time.monotonic() > deadline:
                 raise StoreError(f"a worker has stored run {key}, but not in {store.folder} as it is seen from here")
             time.sleep(0.1)

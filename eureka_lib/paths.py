@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 DEFAULT_PROFILE = "laptop"
 VARIABLES = ("EUREKA_STORE", "EUREKA_FIGURES", "EUREKA_DATA")
+PLAYED = "played"  # subfolder of a profile's figures for runs with other parameters than the defaults
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -44,6 +45,13 @@ def make_folder(folder: Path) -> None:
         folder.mkdir()
         with suppress(PermissionError):  # there are disks that keep no permissions
             folder.chmod(stat.S_IMODE(folder.parent.stat().st_mode))
+
+
+def write_if_changed(path: Path, data: bytes) -> None:
+    """Write a file, atomically, unless it holds ``data`` already; make its folder if there is none."""
+    if not path.exists() or path.read_bytes() != data:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
 
 
 def store_dir() -> Path:

@@ -7,7 +7,8 @@ learning rates for every method in the chosen regimes (all else, such as where H
 and ``python -m eureka_lib.search tasks`` four for each network that all tasks are given to;
 ``python -m eureka_lib.search in_context`` does for in-context learning what ``tuning`` does, and ``in_context_regimes``
 tries sizes for it; ``language`` and ``language_regimes`` do so for language modelling. ``zoo`` is the ``tuning`` of
-today's attention, in the cheapest regime; ``forecast_regimes`` looks for one in which an Eureka-moment may come or not.
+today's attention, in the cheapest regime; ``flagship`` tunes the paper's methods in the flagship regime;
+``forecast_regimes`` looks for one in which an Eureka-moment may come or not.
 All use seeds from 1000 on, which no notebook reports, and leave raw results, a row per run, in ``figures/search``.
 """
 
@@ -32,12 +33,16 @@ SEARCH_SEEDS = (1000, 1001)
 TUNING_SEEDS = (1000, 1001, 1002)
 FORECAST_SEEDS = range(1000, 1010)
 LEARNING_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
+FLAGSHIP_SEEDS = range(1000, 1008)
+FLAGSHIP_RATES = (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
+FLAGSHIP_METHODS = ("softmax", "norm_softmax_var", "norm_softmax", "heat_treatment")
 GALLERY_RATES = {"softmax": LEARNING_RATES, "resnet9": (1e-3, 2e-3, 4e-3, 8e-3)}
 CHOSEN = ("digits, 4 tokens", "patterns, 16 tokens", "patterns, 4 tokens, batch 64")  # for notebook 05
 RULES = {  # what best_settings is asked for
     "tuning": {"of": ["regime", "method"]},
     "tasks": {"of": ["network"]},
     "zoo": {"of": ["method"]},
+    "flagship": {"of": ["method"]},
     "in_context": {"of": ["method"], "by": ["leap or censored at step", "final score"]},
     "language": {"of": ["method"], "by": ["leap or censored at step", "final score"]},
 }
@@ -106,6 +111,18 @@ def search_settings() -> pd.DataFrame:
     }
     found = sweep_groups(groups, title="tuning")
     return _table(found, ("regime", "method", "learning_rate"))
+
+
+def search_flagship() -> pd.DataFrame:
+    """Train the paper's methods in the flagship regime at each of six learning rates, on eight seeds; a row per run."""
+    groups = {
+        (method, rate): [
+            profiles.FLAGSHIP.vary(**METHODS[method], learning_rate=rate, seed=seed) for seed in FLAGSHIP_SEEDS
+        ]
+        for method in FLAGSHIP_METHODS
+        for rate in FLAGSHIP_RATES
+    }
+    return _table(sweep_groups(groups, title="flagship tuning"), ("method", "learning_rate"))
 
 
 def search_zoo() -> pd.DataFrame:
@@ -295,7 +312,8 @@ def main() -> None:
     searches = {"regimes": search_regimes, "tuning": search_settings, "tasks": search_tasks,
                 "in_context": search_in_context, "in_context_regimes": search_in_context_regimes,
                 "language": search_language, "language_regimes": search_language_regimes,
-                "zoo": search_zoo, "forecast_regimes": search_forecast_regimes}  # fmt: skip
+                "zoo": search_zoo, "flagship": search_flagship,
+                "forecast_regimes": search_forecast_regimes}  # fmt: skip
     parser.add_argument("what", help=", ".join(searches))
     what = check_choice("search", parser.parse_args().what, searches)
     table = searches[what]()

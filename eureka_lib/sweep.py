@@ -1,9 +1,8 @@
 """Many experiments at once: ``sweep(experiments)`` returns their runs, training those that are not stored yet.
 
 The same call serves eight runs on a laptop and thousands on a cluster: the work goes to an executor with the
-``concurrent.futures`` interface. By default that is this process for one stack, else a worker process per core (one on
-a GPU), one thread each; or the dask cluster that ``EUREKA_SCHEDULER`` names (:mod:`eureka_lib.cluster`). On a GPU,
-experiments that differ in their own affairs only are trained as stacks.
+``concurrent.futures`` interface. By default that is this process for one run, else a worker process per core (one on
+a GPU), one thread each; or the dask cluster that ``EUREKA_SCHEDULER`` names (:mod:`eureka_lib.cluster`).
 
 Nothing that has finished is lost, and nothing finished is trained twice: a run is stored by the process that trained
 it, which looks into the store right before. So whatever is killed, a worker or this process, the same call goes on
@@ -12,22 +11,19 @@ from what is stored. A task whose worker is lost is tried again, up to a limit.
 
 import os
 import random
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, CancelledError, Executor, Future, wait
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
 from eureka_lib import cluster, pools
-from eureka_lib.experiment import Experiment, stack_key, stored_config
+from eureka_lib.experiment import Experiment, stored
 from eureka_lib.follow import Note, Tally, Task, do
 from eureka_lib.runs import Run, RunStore
 from eureka_lib.trainer import device
-from eureka_lib.validation import check_whole
 
 POLL_SECONDS = 0.5
-# How many experiments pay as one stack (python -m eureka_lib.benchmark stack): on a CPU, processes pay instead.
-STACK_SIZES = {"cpu": 1, "cuda": 16}
 NOT_BEGUN = "not begun any more"
 NAMED_AT_MOST = 5  # reasons in a message, and runs for each of them
 
@@ -42,34 +38,24 @@ def sweep(
     store: RunStore | None = None,
     title: str = "training",
     weights_every: int = 0,
-    stack: int | None = None,
 ) -> list[Run]:
     """Runs of ``experiments``, in their order; stored ones are loaded, the others trained and stored.
 
-    ``executor`` must run tasks on machines that share the store's folder; ``weights_every`` is that of ``run``. Up to
-    ``stack`` experiments that allow it are trained as one (None: what pays on this machine's device). Raises
+    ``executor`` must run tasks on machines that share the store's folder; ``weights_every`` is that of ``run``. Raises
     :class:`SweepError` at the end, after all others have finished, if some experiments could not be trained; and
     StoreError before anything is trained if something has to be and the store cannot be written.
     """
     store = store or RunStore()
-    runs = {e.key: store.load(stored_config(e, weights_every)) for e in experiments}
+    runs = {e.key: stored(e, store, weights_every) for e in experiments}
     missing = [e for e in {e.key: e for e in experiments}.values() if runs[e.key] is None]
     print(f"{title}: {len(runs)} runs, {len(runs) - len(missing)} of them stored, {len(missing)} to train", flush=True)
     if missing:
-        stacks = stacks_of(missing, STACK_SIZES[device().type] if stack is None else check_whole("stack", stack, 1))
+        stacks = [[experiment] for experiment in missing]
         # Slow and fast ones mixed, so that the time left can be told from the steps done; and differently each time, so
         # that two sweeps of the same experiments seldom train the same one at the same time.
         random.Random().shuffle(stacks)
         runs |= _train(stacks, executor, store, title, weights_every, [run for run in runs.values() if run])
     return [runs[e.key] for e in experiments]
-
-
-def stacks_of(experiments: Sequence[Experiment], size: int) -> list[list[Experiment]]:
-    """``experiments`` in groups of up to ``size`` that can be trained as one stack; alone where that cannot be."""
-    alike: dict[Hashable, list[Experiment]] = {}
-    for experiment in experiments:
-        alike.setdefault(stack_key(experiment) or experiment, []).append(experiment)
-    return [group[i : i + size] for group in alike.values() for i in range(0, len(group), size)]
 
 
 def sweep_groups(groups: Mapping[Any, Sequence[Experiment]], **options) -> dict[Any, list[Run]]:

@@ -95,7 +95,6 @@ def test_long_rows_need_much_less_memory_than_naive(tiny_attention):
 
 PAPER = "paper on digits, batch 4"
 ROWS = {  # how they begin
-    "stack": ["stack of 1, patterns", "stack of 2, patterns", "stack of 1, digits", "stack of 2, digits"],
     "step": ["training step, smoke", "bfloat16, smoke", f"training step, {PAPER}", f"NormSoftmax step, {PAPER}"],
     "parts": [f"{part}, {whose}" for whose in ("ours", "straightforward") for part in ("data", "passes", "update")],
     "zoo": ["NormSoftmax", "Heat Treatment", "softmax1", "attention sink", "QK-norm", "Sinkhorn", "QR"],
@@ -145,24 +144,24 @@ def test_straightforward_samples_obey_the_rule():
 def test_straightforward_training_learns_as_ours_does():
     """Same model, same task: after some steps both losses have fallen from log 10 to near the plateau of 1.03 nats."""
     experiment = profiles.get("smoke").cheap.base.vary(learning_rate=2e-3, batch_size=64)
-    plain, ours = Straightforward(experiment, "cpu"), training.Library([experiment], "cpu")
+    plain, ours = Straightforward(experiment, "cpu"), training.Library(experiment, "cpu")
     losses = plain.steps(100)
     for _ in range(5):
         ours.steps(20)
-    mine = [row["train_loss"] for row in ours.trainees[0].rows[1:]]
+    mine = [row["train_loss"] for row in ours.trainer.rows[1:]]
     theirs = torch.tensor(losses).view(5, 20).mean(dim=1).tolist()
     assert losses[0] == pytest.approx(2.3, abs=0.2)
     assert theirs == pytest.approx(mine, abs=0.15) and theirs[-1] < 1.2
-    assert plain.optimizer.param_groups[0]["lr"] == ours.trainees[0].rows[-1]["learning_rate"] == 2e-3
+    assert plain.optimizer.param_groups[0]["lr"] == ours.trainer.rows[-1]["learning_rate"] == 2e-3
 
 
 def test_straightforward_training_starts_from_our_weights_and_never_fuses():
     (_, paper, _) = training.cases(Setting(sizes=SMOKE))[1]
-    plain, ours = Straightforward(paper, "cpu"), training.Library([paper], "cpu")
-    state = ours.trainees[0].model.state_dict()
+    plain, ours = Straightforward(paper, "cpu"), training.Library(paper, "cpu")
+    state = ours.trainer.model.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in plain.model.state_dict().items())
     assert all(is_watched(layer.weights) for layer in plain.model.attention_layers())
-    assert not any(is_watched(layer.weights) for layer in ours.trainees[0].model.attention_layers())
+    assert not any(is_watched(layer.weights) for layer in ours.trainer.model.attention_layers())
 
 
 def test_straightforward_sweep_evaluates_as_often_as_ours(tiny):

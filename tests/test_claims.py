@@ -74,6 +74,9 @@ def test_claims_are_saved_as_data(tmp_path, monkeypatch):
         stored
     )
     assert claims.table([row]).loc["C1", "verdict"] == row.verdict
+    written = path.stat().st_mtime_ns
+    claims.save([row], "01_the_eureka_moment", "smoke")
+    assert path.stat().st_mtime_ns == written, "the same claims again leave the file as it is"
 
 
 # ---- C4, on planted gradients

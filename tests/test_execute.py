@@ -53,7 +53,7 @@ def job(tmp_path) -> jobs.Job:
 
 
 def test_failure_is_reported_others_run_and_a_rerun_continues(tmp_path):
-    figures = tmp_path / "figures"
+    figures = tmp_path / "figures" / "played"  # as steps are given
     draw = f"open({str(figures / '01_a.txt')!r}, 'w').write(f'{{profile}} {{steps}}')"
     write_notebook(tmp_path / "notebooks" / "01_good.ipynb", draw)
     write_notebook(tmp_path / "notebooks" / "02_bad.ipynb", "open('mended')  # a file beside this one", "'reached'")
@@ -158,7 +158,7 @@ def test_nothing_of_ours_opens_jupyter_to_others():
 def finish(job: jobs.Job) -> None:
     """Leave what a successful execution leaves."""
     job.products.mkdir(parents=True)
-    (Path(job.figures) / "claims").mkdir()
+    (Path(job.figures) / "claims").mkdir(exist_ok=True)
     for path in (job.html, Path(job.figures, "01_a.png"), Path(job.figures, "claims", f"{job.name}.json")):
         path.write_text("something")
     records.write_record(job, records.ingredients(job), 1.5)
@@ -183,7 +183,7 @@ def test_why_a_notebook_runs_again(job, monkeypatch):
     claims.unlink()
     assert records.why_run(job) == "claims/01_small.json is missing"
     claims.write_text("something")
-    (other,) = jobs.plan({job.name: Path(job.source)}, Path(job.figures), "smoke", ["steps=3"])
+    (other,) = jobs.plan({job.name: Path(job.source)}, Path(job.figures), "smoke", ["steps=None"])
     assert records.why_run(other) == "parameters changed"
     with monkeypatch.context() as patched:
         patched.setattr(records, "library_hash", lambda: "another")
@@ -192,6 +192,26 @@ def test_why_a_notebook_runs_again(job, monkeypatch):
     assert records.why_run(job) == "notebook changed"
     job.record.write_text('{"half')
     assert records.why_run(job) == "not finished before"
+
+
+def test_what_is_played_has_a_folder_and_a_record_of_its_own(job):
+    def plan(*extra):
+        (planned,) = jobs.plan({job.name: Path(job.source)}, Path(job.figures), "smoke", extra)
+        return planned
+
+    finish(job)
+    played = plan("steps=3")
+    assert played.played == {"steps": 3} and played.products == Path(job.figures) / "played" / "notebooks"
+    assert played.claims == job.claims and records.why_run(played) == "not finished before"
+    finish(played)
+    assert records.why_run(played) is None and records.why_run(plan("steps=4")) == "parameters changed"
+    assert records.why_run(job) is None
+    text = display.summary([job, played], [])
+    assert text.count("was played with steps=3: figures in ") == 1 and "no claims kept" in text
+    (Path(job.source).parent / "defaults.json").write_text('{"01_small": {"steps": null, "name": "a"}}')
+    assert plan().played == {} and plan("name=a").played == {}
+    write_notebook(Path(job.source), "1 + 1", parameters=PARAMETERS.replace('"a"', '"b"'))  # edited and saved
+    assert plan().played == {"name": "b"} and plan("name=a").played == {}
 
 
 def test_a_notebook_of_others_claims_runs_last_and_again_when_they_change(tmp_path, monkeypatch):
@@ -281,7 +301,8 @@ def test_good_command_lines(folder):
     request = parse(["paper", "--jobs", "3", "01", "--force", "-p", "steps=3", "--parameter", "name=07"], folder)
     assert request.workers == 3 and request.force
     assert request.jobs[0].parameters == {"profile": "paper", "steps": 3, "name": "07"}
-    assert request.jobs[0].figures == str(paths.figures_dir("paper").resolve())
+    assert everything.jobs[0].figures == str(paths.figures_dir("laptop").resolve()) and not everything.jobs[0].played
+    assert request.jobs[0].figures == str(paths.figures_dir("paper").resolve() / "played")
     assert not request.cluster
     request = parse(["--scheduler", "tcp://login1:8786", "--per-task", "GPU=1"], folder)
     assert request.cluster == {"EUREKA_SCHEDULER": "tcp://login1:8786", "EUREKA_PER_TASK": "GPU=1"}

@@ -1,15 +1,19 @@
 """From configuration to run: same seeds, same bits; changed settings land where they belong."""
 
+import functools
+import importlib.util
 import json
 import subprocess
 import sys
+from dataclasses import make_dataclass, replace
 
 import pandas as pd
 import pytest
 import torch
 
 from eureka_lib import profiles
-from eureka_lib.experiment import TASKS, Experiment, run
+from eureka_lib.experiment import TASKS, Experiment, FixConfig, run
+from eureka_lib.models.attention import NORMALISERS
 from eureka_lib.models.resnet import ResNet9
 from eureka_lib.models.vit import ViT
 from eureka_lib.trainer import flushes_denormals, learning_rate_of
@@ -146,8 +150,62 @@ def test_paper_profile_is_the_papers_and_trains_on_a_cpu(store):
 def test_a_diverged_run_is_a_recorded_outcome(tiny, store):
     found = run(tiny.vary(learning_rate=1e30, warmup_steps=0), store)
     assert found.status == "diverged"
-    assert store.load(found.config).status == "diverged"
+    assert store.load(found.key).status == "diverged"
 
 
 def test_config_is_plain_data(tiny):
     assert json.loads(json.dumps(tiny.config())) == tiny.config()
+
+
+def test_what_has_its_default_value_is_no_part_of_the_key(tiny, monkeypatch):
+    """So a setting that is added later leaves all keys as they are; those that differ from it do not."""
+    later = make_dataclass("FixConfig", [("later", float, 0.5)], bases=(FixConfig,), frozen=True)
+    extended = replace(tiny, fix=later())
+    assert extended.key == tiny.key and replace(tiny, fix=later(later=0.6)).key != tiny.key
+    assert tiny.vary(scale_start=24).key == tiny.vary(scale_start=24.0).key != tiny.key
+
+
+OWN = """
+def mine(logits, scale):
+    return (logits * scale).softmax(dim=-1) * {factor}
+"""
+
+
+def test_an_attention_of_ones_own_is_known_by_its_source(tiny, store, monkeypatch, tmp_path):
+    """Changed under its name, it is another run; an unchanged one is found again."""
+    keys = []
+    for number, factor in enumerate((1.0, 0.5, 1.0)):
+        path = tmp_path / f"own_{number}.py"
+        path.write_text(OWN.format(factor=factor))
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        monkeypatch.setitem(NORMALISERS, "mine", module.mine)
+        found = run(tiny.vary(attention="mine"), store)
+        assert f"* {factor}" in found.config["own"]["attention"]
+        keys.append(found.key)
+    assert keys[0] == keys[2] != keys[1] and store.keys() == sorted(set(keys))
+    monkeypatch.setitem(NORMALISERS, "mine", functools.partial(module.mine))
+    with pytest.raises(ValueError, match="the source of .* cannot be read.*define it by def or class"):
+        run(tiny.vary(attention="mine"), store)
+
+
+def test_weights_asked_for_later_are_added_to_the_run(tiny, store):
+    first = run(tiny, store)
+    assert run(tiny, store, weights_every=6).weight_steps == [0, 6, 12]
+    assert run(tiny, store, weights_every=4).weight_steps == [0, 4, 6, 8, 12]
+    again = run(tiny, store)
+    assert again.key == first.key and again.history.equals(first.history) and again.weight_steps == [0, 4, 6, 8, 12]
+
+
+@pytest.mark.parametrize("change", [{"optimizer": "sgd"}, {"query_key_rate": 12.0}, {"query_key_std": 0.1}])
+def test_settings_of_optimiser_and_queries_change_the_training(tiny, store, change):
+    usual, other = run(tiny, store).history, run(tiny.vary(**change), store).history
+    assert other["test_loss"].notna().all() and not other["train_loss"][1:].equals(usual["train_loss"][1:])
+
+
+def test_a_rate_for_queries_and_keys_needs_attention_of_ours():
+    with pytest.raises(ValueError, match="query_key_rate=12.0.* treats attention, of which resnet9 has none"):
+        profiles.get("smoke").resnet.vary(query_key_rate=12.0)
+    with pytest.raises(ValueError, match="query_key_rate 12.0 is for a ViT, not gpt2; allowed is 1.0"):
+        profiles.get("smoke").in_context.base.vary(query_key_rate=12.0)

@@ -308,7 +308,7 @@ def test_many_failures_are_counted_and_few_named(tiny, store):
     with pytest.raises(SweepError, match="8 of 9 runs failed") as caught:
         sweep([tiny, *(tiny.vary(patch=5, seed=seed) for seed in range(8))], InProcess(), store)
     assert re.search(r"\((\w{16}, ){4}\w{16} and 3 more: ValueError: patch 5 does not divide", str(caught.value))
-    assert store.load(tiny.config())
+    assert store.load(tiny.key)
 
 
 def test_trainings_in_threads_take_turns_and_are_what_they_are_alone(tiny, store, tmp_path):
@@ -347,5 +347,5 @@ def test_a_store_that_cannot_be_read_is_not_a_damaged_run(tiny, store, monkeypat
     (found.folder / "history.csv").rename(found.folder / "kept")
     (found.folder / "history.csv").mkdir()  # reading it is an OSError, and it is there
     with pytest.raises(StoreError, match="cannot be read"):
-        store.load(tiny.config())
+        store.load(tiny.key)
     assert found.folder.exists()

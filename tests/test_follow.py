@@ -23,7 +23,7 @@ JUMP = pd.DataFrame({"step": [0, 5, 10, 15], "test_accuracy": [0.1, 0.9, 0.95, 1
 def three(store):
     """Three experiments: the first is stored and had its Eureka-moment, the last cannot be trained."""
     first, second, third = experiments(3)
-    store.save(first.config(), JUMP, {"status": "finished"})
+    store.save(first.key, first.config(), JUMP, {"status": "finished"})
     return [first, second, third.vary(patch=5)]
 
 

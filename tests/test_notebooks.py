@@ -1,5 +1,6 @@
 """How every notebook is written, and that each of them runs through the runner at profile smoke."""
 
+import ast
 import json
 import re
 
@@ -7,7 +8,7 @@ import nbformat
 import papermill
 import pytest
 
-from eureka_lib import paths
+from eureka_lib import defaults, paths
 from eureka_lib.execute.__main__ import main
 
 ALL = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
@@ -50,6 +51,16 @@ def test_its_parameters_are_annotated_literals_in_one_tagged_cell(path, notebook
 
 
 @of_all
+def test_its_defaults_are_recorded_and_its_parameters_keep_their_names(path, notebook):
+    parameters, *cells = [ast.parse(re.sub("^[%!].*", "", cell.source, flags=re.M)) for cell in code_cells(notebook)]
+    values = {each.target.id: ast.literal_eval(each.value) for each in parameters.body}
+    recorded = defaults.read(paths.NOTEBOOKS).get(path.stem, {})
+    assert {**recorded, "profile": "auto"} == values, "notebooks/defaults.json: what the record is made with"
+    names = [node for cell in cells for node in ast.walk(cell) if isinstance(node, ast.Name)]
+    assert not values.keys() & {name.id for name in names if isinstance(name.ctx, ast.Store)}
+
+
+@of_all
 def test_its_cells_are_short_and_use_the_library(notebook):
     for cell in code_cells(notebook):
         assert len(cell.source.splitlines()) <= 15, cell.id
@@ -62,6 +73,35 @@ def test_its_anatomy(notebook):
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     for heading in ("## Setup", "## Predict", "## Look", "## Check", "## Try it"):
         assert heading in text, heading
+
+
+def test_its_setup_makes_the_page_that_all_its_products_go_to(path, notebook):
+    setup, text = code_cells(notebook)[1].source, "\n".join(cell.source for cell in code_cells(notebook))
+    assert f'page = figures.Page("{path.stem}", globals())' in setup and "page.save(" in text
+    assert not re.search(r"\b(figures|claims)\.save\(", text) and ("claims.table(" in text) == ("page.record(" in text)
+
+
+def test_again_and_played_the_record_stays(tmp_path, monkeypatch, capsys):
+    """A second execution writes nothing new, another parameter elsewhere; and the first one is still up to date."""
+    monkeypatch.setenv("EUREKA_FIGURES", str(tmp_path))
+    words, folder = ["00", "--profile", "smoke"], paths.figures_dir("smoke")
+
+    def kept():
+        return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.glob("00_*")}
+
+    assert main(words) == 0
+    first = kept()
+    assert main([*words, "--force"]) == 0
+    assert kept() == first and len(first) == 8
+    assert (folder / "machine" / "00_one_run.json").exists()
+    assert main([*words, "-p", "seed=1"]) == 0
+    assert "00_start_here was played with seed=1: figures in " in capsys.readouterr().out
+    assert "Played with seed=1: figures go to " in (folder / "played" / "notebooks" / "00_start_here.html").read_text()
+    assert "-p seed=1" in (folder / "played" / "index.html").read_text()
+    played = {path.name: path.read_bytes() for path in (folder / "played").glob("00_*")}
+    assert kept() == first and played.keys() == first.keys() and played["00_one_run.csv"] != first["00_one_run.csv"][0]
+    assert main(words) == 0
+    assert "up to date  00_start_here" in capsys.readouterr().out
 
 
 def test_it_runs_through_papermill(path, tmp_path, monkeypatch):

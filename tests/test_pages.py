@@ -62,4 +62,4 @@ def test_the_runner_makes_a_page_of_it_with_a_place_for_each_term(tmp_path, monk
     assert main(["glossary", "--profile", "smoke"]) == 0
     page = (tmp_path / "smoke" / "notebooks" / "glossary.html").read_text()
     assert all(f'id="{term.replace(" ", "-")}"' in page for term in TERMS)
-    assert 'href="16_explorer.html"' in page
+    assert "notebooks/16_explorer.ipynb" in page, "whose page is not there"

@@ -35,6 +35,14 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_claims_of_a_played_notebook_are_not_taken(folder):
+    before = scorecard.read("laptop")
+    figures.Page("06_robustness", {"profile": "laptop", "seeds": 40}).record([replace(ROW, claim="C2")])
+    assert scorecard.read("laptop").equals(before)
+    figures.Page("06_robustness", {"profile": "laptop"}).record([replace(ROW, claim="C2")])
+    assert "C2" in set(scorecard.read("laptop")["claim"])
+
+
 def test_claims_are_read_in_the_order_of_the_page(folder):
     table = scorecard.read("laptop")
     assert table["claim"].tolist() == ["C1", "C5", "C5", "C6", "C6"]

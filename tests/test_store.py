@@ -13,7 +13,7 @@ import safetensors.torch
 
 from eureka_lib.experiment import run
 from eureka_lib.pools import InProcess
-from eureka_lib.runs import RunStore
+from eureka_lib.runs import RunStore, key_of
 from eureka_lib.runs import store as store_module
 from eureka_lib.runs.__main__ import main
 from eureka_lib.runs.table import matching
@@ -22,7 +22,7 @@ from eureka_lib.sweep import sweep
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory):
-    """A store with three runs: two seeds, and one with NormSoftmax that keeps its weights (and so is there twice)."""
+    """A store with three runs: two seeds, and one with NormSoftmax that keeps its weights too."""
     from eureka_lib import profiles
 
     store = RunStore(tmp_path_factory.mktemp("three") / "runs")
@@ -77,15 +77,15 @@ def test_a_runs_files_are_read_and_verified_without_this_library(three):
 def test_list_shows_what_differs(three, capsys):
     assert call(three, "list") == 0
     header, *rows, last = capsys.readouterr().out.splitlines()
-    assert header.split() == ["key", "model.attention", "model_seed", "data_seed", "weights_every", "eureka_moment",
+    assert header.split() == ["key", "model.attention", "model_seed", "data_seed", "eureka_moment",
                               "eureka_step", "last.test_accuracy"]  # fmt: skip
-    assert len(rows) == 4 and last == f"4 runs in {three.folder}"
+    assert len(rows) == 3 and last == f"3 runs in {three.folder}"
 
 
 @pytest.mark.parametrize(
     ("conditions", "n"),
-    [(["attention=norm_softmax"], 2), (["model_seed=1"], 1), (["model.attention=*softmax", "steps=8"], 4),
-     (["weights_every=None"], 3), (["weights_every=4"], 1), (["status=diverged"], 0), (["eureka_moment=False"], 4)],
+    [(["attention=norm_softmax"], 1), (["model_seed=1"], 1), (["model.attention=*softmax", "steps=8"], 3),
+     (["scale=None"], 3), (["status=diverged"], 0), (["eureka_moment=False"], 3)],
 )  # fmt: skip
 def test_conditions(three, capsys, conditions, n):
     assert call(three, "list", *conditions) == 0
@@ -96,7 +96,7 @@ def test_exports_are_tidy_and_the_same_in_both_formats(three, tmp_path):
     for name in ("runs", "evaluations"):
         options = ["--histories"] if name == "evaluations" else []
         for ending in ("csv", "parquet"):
-            assert call(three, "export", tmp_path / f"{name}.{ending}", "weights_every=None", *options) == 0
+            assert call(three, "export", tmp_path / f"{name}.{ending}", "scale=None", *options) == 0
         table, parquet = pd.read_csv(tmp_path / f"{name}.csv"), pd.read_parquet(tmp_path / f"{name}.parquet")
         assert list(table) == list(parquet)
         for column in table:
@@ -116,7 +116,8 @@ def test_exports_are_tidy_and_the_same_in_both_formats(three, tmp_path):
 def test_settings_of_one_name_and_several_kinds_are_text(tmp_path):
     store, history = RunStore(tmp_path), pd.DataFrame({"step": [0], "test_accuracy": [0.5]})
     for value in (1, "many", [1, 2], None):
-        store.save({"model": {"size": value}}, history, {"status": "finished"})
+        config = {"model": {"size": value}}
+        store.save(key_of(config), config, history, {"status": "finished"})
     assert call(store, "export", tmp_path / "runs.parquet") == 0
     found = pd.read_parquet(tmp_path / "runs.parquet")["model.size"]
     assert sorted(found.dropna()) == ["1", "[1, 2]", "many"] and found.isna().sum() == 1
@@ -128,30 +129,23 @@ def test_settings_of_one_name_and_several_kinds_are_text(tmp_path):
 def test_verify_finds_every_flipped_bit(copy, capsys):
     """In every kind of file, weights too; nothing is changed by looking."""
     assert call(copy, "verify") == 0
-    assert "4 runs in" in capsys.readouterr().out
+    assert "3 runs in" in capsys.readouterr().out
     (kept,) = (copy.folder / key for key in copy.keys() if list((copy.folder / key).glob("step_*")))
     for path in kept.iterdir():
         good = path.read_bytes()
         flip(path)
         assert call(copy, "verify") == 1
         text = capsys.readouterr().out
-        assert text.startswith(f"{kept.name}: ") and "3 runs" in text and "1 are not" in text, path.name
+        assert text.startswith(f"{kept.name}: ") and "2 runs" in text and "1 are not" in text, path.name
         path.write_bytes(good)
     assert call(copy, "verify") == 0
-
-
-def test_verify_says_which_runs_have_no_checksum_over_all(copy, capsys):
-    """Runs from before there was one are loaded and verified by what their meta.json says."""
-    (copy.folder / copy.keys()[0] / "SHA256SUMS").unlink()
-    assert call(copy, "verify") == 0
-    assert "1 of them were stored before there was a checksum over meta.json" in capsys.readouterr().out
 
 
 def test_damaged_runs_are_left_out_and_said(copy, capsys):
     flip(copy.folder / copy.keys()[0] / "history.csv")
     assert call(copy, "list") == 0
     found = capsys.readouterr()
-    assert "3 runs in" in found.out and "1 damaged runs are left out" in found.err
+    assert "2 runs in" in found.out and "1 damaged runs are left out" in found.err
 
 
 def test_prune_says_what_and_removes_only_with_yes(copy, capsys):
@@ -185,7 +179,7 @@ def test_runs_of_another_results_version_are_told_apart_and_pruned(copy, capsys,
     now = store_module.RESULTS_VERSION
     monkeypatch.setattr(store_module, "RESULTS_VERSION", now + 1)
     assert call(copy, "verify") == 1
-    assert capsys.readouterr().out.count(f"it is of results version {now}, and now it is {now + 1}") == 4
+    assert capsys.readouterr().out.count(f"it is of results version {now}, and now it is {now + 1}") == 3
     assert call(copy, "prune", "--yes") == 0 and not copy.keys()
 
 
@@ -198,7 +192,7 @@ def test_merge_copies_what_is_sound_and_missing_and_replaces_nothing(copy, three
     assert call(mine, "merge", copy.folder) == 1
     text = capsys.readouterr().out
     assert f"{damaged}: damaged: its meta.json does not match" in text
-    assert "1 already here" in text and "2 copied" in text and "1 damaged" in text
+    assert "1 already here" in text and "1 copied" in text and "1 damaged" in text
     assert mine.keys() == sorted(set(copy.keys()) - {damaged}) and call(mine, "verify") == 0
     assert not list(mine.folder.rglob("*.pkl"))
     assert call(mine, "merge", three.folder) == 0
@@ -208,10 +202,10 @@ def test_merge_copies_what_is_sound_and_missing_and_replaces_nothing(copy, three
 def test_merge_says_where_histories_differ_and_keeps_its_own(copy, tmp_path, capsys):
     mine, key = RunStore(tmp_path / "mine"), copy.keys()[0]
     config = json.loads((copy.folder / key / "config.json").read_text())
-    kept = mine.save(config, pd.DataFrame({"step": [0], "test_accuracy": [0.25]}), {"status": "finished"})
+    kept = mine.save(key, config, pd.DataFrame({"step": [0], "test_accuracy": [0.25]}), {"status": "finished"})
     assert call(mine, "merge", copy.folder) == 0
     assert f"{key}: already here, with another history" in capsys.readouterr().out
-    assert mine.load(config).history.equals(kept.history)
+    assert mine.load(key).history.equals(kept.history)
 
 
 # --- Mistakes --------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Stacks and interrupted trainings give the runs that would have been."""
+"""Interrupted trainings give the runs that would have been."""
 
 import subprocess
 import sys
@@ -7,67 +7,8 @@ import pandas as pd
 import pytest
 
 from eureka_lib import trainer
-from eureka_lib.experiment import run, run_together, stack_key, unfinished_path
+from eureka_lib.experiment import run, unfinished_path
 from eureka_lib.runs import RunStore
-from eureka_lib.sweep import stacks_of, sweep
-
-CLOSE = {"rtol": 1e-4, "atol": 1e-4}  # fp32 sums in another order, over the dozen steps of these trainings
-
-
-def test_a_stacks_histories_are_those_of_its_runs_alone(tiny, store, tmp_path):
-    """Different seeds, learning rates, decays, temperatures and schedules in one stack."""
-    members = [
-        tiny,
-        tiny.vary(seed=1, learning_rate=1e-3, learning_rate_schedule="cosine"),
-        tiny.vary(model_seed=2, weight_decay=0.5),
-        tiny.vary(seed=3, scale=0.5, scale_schedule="half_cosine", scale_start=24.0),
-        tiny.vary(seed=4, gradient_scaling="to_value_mean"),
-    ]
-    together = run_together(members, store)
-    assert {found.meta["stacked_with"] for found in together} == {4}
-    for member, found in zip(members, together, strict=True):
-        assert found.config == member.config() and found.key == member.key
-        alone = run(member, RunStore(tmp_path / "alone"))
-        pd.testing.assert_frame_equal(found.history, alone.history, check_exact=False, **CLOSE)
-    assert len({tuple(found.history["train_loss"][1:]) for found in together}) == 5
-
-
-def test_a_diverged_member_leaves_the_stack_and_does_not_disturb_the_others(tiny, store, tmp_path):
-    members = [tiny.vary(seed=0), tiny.vary(seed=1, learning_rate=1e30, warmup_steps=0), tiny.vary(seed=2)]
-    found = run_together(members, store)
-    assert [one.status for one in found] == ["finished", "diverged", "finished"]
-    assert found[1].history["step"].iloc[-1] < 12 == found[0].history["step"].iloc[-1]
-    for i in (0, 2):
-        alone = run(members[i], RunStore(tmp_path / "alone"))
-        pd.testing.assert_frame_equal(found[i].history, alone.history, check_exact=False, **CLOSE)
-
-
-def test_what_is_stored_leaves_the_stack_smaller(tiny, store):
-    first = run(tiny, store)
-    again, other = run_together([tiny, tiny.vary(seed=1)], store)
-    pd.testing.assert_frame_equal(first.history, again.history, check_exact=True)
-    assert again.meta["stacked_with"] == other.meta["stacked_with"] == 0
-
-
-@pytest.mark.parametrize("change", [{"attention": "norm_softmax"}, {"steps": 8}, {"cell": 16}, {"batch_size": 16},
-                                    {"stochastic_depth": 0.1}, {"task": "targets_only"}])  # fmt: skip
-def test_what_cannot_be_stacked_is_refused(tiny, store, change):
-    with pytest.raises(ValueError, match="cannot be trained as one stack: allowed are ViTs without stochastic depth"):
-        run_together([tiny, tiny.vary(**change)], store)
-
-
-def test_a_sweep_forms_stacks_by_itself(tiny, store, capsys):
-    from eureka_lib import profiles
-
-    resnets = [profiles.get("smoke").resnet.vary(steps=4, evaluate_every=4, test_samples=50, seed=s) for s in (0, 1)]
-    experiments = [tiny.vary(seed=s) for s in range(3)] + [tiny.vary(seed=s, attention="norm_softmax") for s in (0, 1)]
-    assert [len(group) for group in stacks_of([*experiments, *resnets], 2)] == [2, 1, 2, 1, 1]
-    assert all(len({stack_key(e) for e in group}) == 1 for group in stacks_of(experiments, 8))
-    found = sweep([*experiments, *resnets], store=store, stack=8)
-    assert [one.meta["stacked_with"] for one in found] == [2, 2, 2, 1, 1, 0, 0]
-    assert [one.key for one in found] == [e.key for e in [*experiments, *resnets]]
-    assert "7/7 done, 0 running, 0 stored, 0 failed" in capsys.readouterr().out
-
 
 INTERRUPTED = """
 import os, sys
@@ -87,9 +28,7 @@ def test_an_interrupted_training_goes_on_exactly_where_it_was(tiny, store, tmp_p
     """A process dies between two evaluations; another continues: the history is that of an undisturbed run."""
     experiment = tiny.vary(steps=20, stochastic_depth=0.2, seed=3)
     died = subprocess.run([sys.executable, "-c", INTERRUPTED, str(store.folder)], capture_output=True)
-    assert (
-        died.returncode == 9 and unfinished_path(store, experiment).exists() and store.load(experiment.config()) is None
-    )
+    assert died.returncode == 9 and unfinished_path(store, experiment).exists() and store.load(experiment.key) is None
     steps = []
     found = run(experiment, store, on_evaluation=lambda history: steps.append(history["step"].iloc[-1]))
     assert "continuing from step 8" in capsys.readouterr().out and steps == [12, 16, 20]

@@ -28,7 +28,7 @@ class Watched(Executor):
 
 def watched(function, task, log):
     """Do a task; write down its beginning and end, unless its run is there already."""
-    if not RunStore(task.store).load(task.members[0].config()):
+    if not RunStore(task.store).load(task.members[0].key):
         note(log, "begin", task.keys[0])
         function(task)
         note(log, "end", task.keys[0])

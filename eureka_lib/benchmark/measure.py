@@ -19,7 +19,6 @@ class Sizes:
     """How large the measured things are."""
 
     lengths: tuple[int, ...]  # tokens of the attention: the laptop's and up, 197 is the paper's (14 x 14 and CLS)
-    stacks: tuple[int, ...]  # members
     profile: str  # whose experiments are trained
     paper_depth: int  # blocks of the paper's ViT
     steps: int  # training steps of a small model in one measurement
@@ -28,9 +27,9 @@ class Sizes:
     processes: bool = True  # whether the sweep starts some, as is its default; that takes seconds
 
 
-FULL = Sizes((17, 65, 197, 1024), (1, 4, 16, 64), "laptop", paper_depth=7, steps=16, sweep_runs=8, sweep_steps=300)
+FULL = Sizes((17, 65, 197, 1024), "laptop", paper_depth=7, steps=16, sweep_runs=8, sweep_steps=300)
 SMOKE = Sizes(  # shows that everything runs, and nothing else
-    (17, 65), (1, 2), "smoke", paper_depth=1, steps=2, sweep_runs=1, sweep_steps=2, processes=False
+    (17, 65), "smoke", paper_depth=1, steps=2, sweep_runs=1, sweep_steps=2, processes=False
 )
 
 

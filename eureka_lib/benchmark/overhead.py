@@ -17,7 +17,7 @@ from eureka_lib.benchmark.measure import Row, Setting, measure_against
 from eureka_lib.benchmark.sweeps import quietly
 from eureka_lib.experiment import Experiment
 from eureka_lib.pools import InProcess, workers
-from eureka_lib.runs import RunStore
+from eureka_lib.runs import RunStore, key_of
 from eureka_lib.sweep import sweep
 
 RUN_SECONDS = 20  # of the run that the cost is compared with
@@ -55,9 +55,10 @@ def _keep(store: RunStore, base: Experiment, seed: int) -> None:
     """What a run asks of the store: it is not there, it is stored, it is loaded."""
     config = base.vary(seed=seed).config() | {"of": "the store alone"}
     history = pd.DataFrame({f"column {i}": [seed / (row + 1) for row in range(EVALUATIONS)] for i in range(10)})
-    assert store.load(config) is None
-    store.save(config, history, {"status": "finished"})
-    store.load(config)
+    key = key_of(config)
+    assert store.load(key) is None
+    store.save(key, config, history, {"status": "finished"})
+    store.load(key)
 
 
 def _swept(executor: Executor, store: RunStore, experiments: Callable[[], list[Experiment]]) -> None:

@@ -15,12 +15,11 @@ from eureka_lib.benchmark.frames import frame_rows
 from eureka_lib.benchmark.measure import FULL, SMOKE, Row, Setting, threads
 from eureka_lib.benchmark.overhead import overhead_rows
 from eureka_lib.benchmark.sweeps import sweep_rows
-from eureka_lib.benchmark.training import compile_rows, limit_rows, part_rows, stack_rows, step_rows, zoo_rows
+from eureka_lib.benchmark.training import compile_rows, limit_rows, part_rows, step_rows, zoo_rows
 from eureka_lib.validation import check_choice, check_whole
 
 GROUPS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "attention": attention_rows,
-    "stack": stack_rows,
     "step": step_rows,
     "parts": part_rows,
     "zoo": zoo_rows,

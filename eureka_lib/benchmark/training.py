@@ -1,10 +1,10 @@
-"""Training steps: of stacks, beside straightforward ones, taken apart, compiled, and beside the processor's own limit.
+"""Training steps: beside straightforward ones, taken apart, compiled, and beside the processor's own limit.
 
 The configurations are the laptop's cheapest and the paper's. The latter runs on embedded digits, resized to its 28
 pixels, so that nothing is downloaded; its batch is small on a CPU, where it also is float32, and its own on a GPU.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -19,8 +19,6 @@ from eureka_lib.benchmark.straightforward import Straightforward
 from eureka_lib.experiment import Experiment
 from eureka_lib.pools import cores
 from eureka_lib.trainer import Training
-from eureka_lib.training.loop import one_by_one, train_together
-from eureka_lib.training.stack import Stack
 
 PAPER_BATCH = {"cpu": 4, "cuda": 512}
 PAPER_PRECISION = {"cpu": "float32", "cuda": "bfloat16"}
@@ -51,58 +49,39 @@ def cases(setting: Setting) -> list[Case]:
 
 
 class Library:
-    """Trainings as the library's trainer puts them together, one or a stack, without their evaluations."""
+    """A training as the library puts it together, without its evaluations."""
 
-    def __init__(self, experiments: Sequence[Experiment], where: torch.device | str):
-        endless = [experiment.vary(steps=ENDLESS) for experiment in experiments]
-        task = endless[0].build_task(where)
-        data = task.test_set(1)
-        self.loss = task.loss(endless[0].training.label_smoothing)
-        self.trainees = [Training(e, task, data, self.loss, lambda history: None, 0).trainee for e in endless]
-        for trainee in self.trainees:
-            trainee.evaluate = lambda model: {}
-        self.forward = Stack(self.trainees[0].model) if len(self.trainees) > 1 else one_by_one
+    def __init__(self, experiment: Experiment, where: torch.device | str):
+        endless = experiment.vary(steps=ENDLESS)
+        task = endless.build_task(where)
+        self.trainer = Training(endless, task, task.test_set(1)).trainer
+        self.trainer.evaluate = lambda model: {}
         self.taken = 0
 
     def steps(self, n: int) -> None:
         """Train ``n`` steps."""
         self.taken += n
-        train_together(self.trainees, self.loss, self.taken, self.taken, self.forward)
+        self.trainer.fit(self.taken, self.taken)
 
     def batch(self) -> tuple[Tensor, Tensor]:
-        """Compose the first trainee's next images (B, 3, h, h) and labels (B,)."""
-        return next(self.trainees[0].batches)
+        """Compose the next images (B, 3, h, h) and labels (B,)."""
+        return next(self.trainer.batches)
 
     def passes(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The first trainee's forward and backward pass; returns the loss."""
-        self.trainees[0].optimizer.zero_grad()
-        loss = self.loss(self.trainees[0].model(images), labels)
+        """Forward and backward pass; returns the loss."""
+        self.trainer.optimizer.zero_grad()
+        loss = self.trainer.loss(self.trainer.model(images), labels)
         loss.backward()
         return loss
 
     def update(self) -> None:
         """Take a step with the gradients that are there."""
-        self.trainees[0].update(self.taken, torch.zeros(()))
+        self.trainer.optimizer.step()
 
 
 def compare(setting: Setting, name: str, baseline: str, work: Work, other: Work) -> Row:
     """The row of two works' times."""
     return Row(name, baseline, **measure_pairs(partial(seconds, device=setting.device), work, other, setting.pairs))
-
-
-def stack_rows(setting: Setting) -> Iterator[Row]:
-    """A step of S models as one stack, against a step of each of them in turn."""
-    profile = profiles.get(setting.sizes.profile)
-    bases = {"patterns, batch {}": profile.cheap.base, "digits, batch {}": profile.vit.vary(batch_size=32)}
-    for name, base in bases.items():
-        for size in setting.sizes.stacks:
-            members = profiles.seeded(base, size, size)
-            stack, singles = Library(members, setting.device), [Library([e], setting.device) for e in members]
-            n = max(1, setting.sizes.steps // size)
-            yield compare(
-                setting, f"stack of {size}, {name.format(base.training.batch_size)}", f"{size} in turn",
-                partial(stack.steps, n), lambda singles=singles, n=n: [single.steps(n) for single in singles],
-            )  # fmt: skip
 
 
 def step_rows(setting: Setting) -> Iterator[Row]:
@@ -112,10 +91,10 @@ def step_rows(setting: Setting) -> Iterator[Row]:
         if "paper" in name:
             methods["NormSoftmax step"] = experiment.vary(attention="norm_softmax")
         for method, chosen in methods.items():
-            ours, plain = Library([chosen], setting.device), Straightforward(chosen, setting.device)
+            ours, plain = Library(chosen, setting.device), Straightforward(chosen, setting.device)
             work = partial(ours.steps, n)
             yield compare(setting, f"{method}, {name}", "straightforward step", work, partial(plain.steps, n))
-        low, full = (Library([experiment.vary(precision=p)], setting.device) for p in ("bfloat16", "float32"))
+        low, full = (Library(experiment.vary(precision=p), setting.device) for p in ("bfloat16", "float32"))
         yield compare(setting, f"bfloat16, {name}", "float32", partial(low.steps, n), partial(full.steps, n))
         if setting.device == "cpu" and cores() > 1:
             work = [partial(with_threads, count, partial(full.steps, n)) for count in (2, 1)]
@@ -131,10 +110,10 @@ def with_threads(n: int, work: Work) -> None:
 def zoo_rows(setting: Setting) -> Iterator[Row]:
     """A training step with each of the zoo's attentions against one with softmax, at the laptop's size."""
     regime = profiles.get(setting.sizes.profile).zoo
-    plain = Library([regime.experiment("softmax")], setting.device)
+    plain = Library(regime.experiment("softmax"), setting.device)
     for method in regime.tuned:
         if method != "softmax":
-            ours = Library([regime.experiment(method)], setting.device)
+            ours = Library(regime.experiment(method), setting.device)
             work = [partial(training.steps, setting.sizes.steps) for training in (ours, plain)]
             yield compare(setting, figures.short_label_of(method), "softmax", *work)
 
@@ -143,7 +122,7 @@ def part_rows(setting: Setting) -> Iterator[Row]:
     """Where the time goes: each part of a step, ours and the straightforward, against a straightforward step."""
     for name, experiment, n in cases(setting):
         plain = Straightforward(experiment, setting.device)
-        for whose, training in (("ours", Library([experiment], setting.device)), ("straightforward", plain)):
+        for whose, training in (("ours", Library(experiment, setting.device)), ("straightforward", plain)):
             batch = training.batch()
             training.passes(*batch)  # the update needs gradients
             parts = {"data": training.batch, "passes": partial(training.passes, *batch), "update": training.update}
@@ -162,8 +141,8 @@ def repeat(n: int, work: Work) -> None:
 def compile_rows(setting: Setting) -> Iterator[Row]:
     """A step of a model under torch.compile against an eager one, and what compiling costs, in eager steps."""
     for name, experiment, n in cases(setting):
-        compiled, eager = (Library([experiment], setting.device) for _ in range(2))
-        compiled.trainees[0].model = torch.compile(compiled.trainees[0].model)
+        compiled, eager = (Library(experiment, setting.device) for _ in range(2))
+        compiled.trainer.model = torch.compile(compiled.trainer.model)
         eager.steps(1)
         clock = partial(seconds, device=setting.device)
         first = measure_pairs(clock, partial(compiled.steps, 1), partial(eager.steps, 1), pairs=1, unmeasured=0)
@@ -177,7 +156,7 @@ def limit_rows(setting: Setting) -> Iterator[Row]:
     for name, experiment, n in cases(setting):
         precision = getattr(torch, experiment.training.precision)
         matrix = torch.randn(MATRIX[setting.device], MATRIX[setting.device], device=setting.device, dtype=precision)
-        ours = Library([experiment], setting.device)
+        ours = Library(experiment, setting.device)
         row = compare(setting, f"products at full rate, {name}", "training step", lambda m=matrix: m @ m,
                       partial(ours.steps, n))  # fmt: skip
         share = n * step_flops(experiment, setting.device) / (2 * len(matrix) ** 3)

@@ -38,7 +38,8 @@ A cluster's workers must see this machine's run store: EUREKA_STORE=/shared/runs
 scheduler or worker can run code there. An example for SLURM, and TLS: python -c "help('eureka_lib.cluster')"
 
 Figures go to figures/ (of another profile: to figures/PROFILE/), the notebooks as HTML to notebooks/ in there;
-index.html beside them shows every figure with its claim and how to read it.
+index.html beside them shows every figure with its claim and how to read it. With other parameters than the defaults,
+be it by -p or in an edited notebook, all this goes to played/ in there, and no claims are kept.
 A notebook that is up to date is skipped, and finished training runs are kept in any case: a rerun continues.
 An active conda or virtual environment is used if it satisfies pyproject.toml; else .venv is made with pip.
 """
@@ -112,6 +113,7 @@ def _cluster(options: argparse.Namespace) -> dict[str, str]:
 
 def run(request: Request, stream: TextIO) -> int:
     """Carry out a request, telling ``stream`` about it; return the exit status."""
+    from eureka_lib import gallery
     from eureka_lib.execute import display, parent  # which need the environment that --check has to do without
 
     jobs, outcomes, stopped = request.jobs, [], ""
@@ -123,8 +125,10 @@ def run(request: Request, stream: TextIO) -> int:
     except KeyboardInterrupt as signalled:
         stopped = str(signalled) or "SIGINT"
     print(display.summary(jobs, outcomes), file=stream, flush=True)
-    if not stopped:
-        print(_gallery(jobs[0]), file=stream, flush=True)
+    for job in {job.figures: job for job in jobs}.values():
+        gallery.relink(job.products, Path(job.source).parent)
+        if not stopped:
+            print(_gallery(job), file=stream, flush=True)
     if stopped:
         print(f"Stopped by {stopped}. The same command continues; what is done is kept.", file=stream, flush=True)
         return 128 + signal.Signals[stopped]

@@ -194,9 +194,10 @@ def _render(job: Job) -> None:
     """The executed notebook as one HTML file, pictures included."""
     import nbformat
 
-    from eureka_lib.gallery import OfflineExporter
+    from eureka_lib.gallery import OfflineExporter, links_from
 
     notebook = nbformat.read(job.executed, as_version=4)
     resources = {"metadata": {"name": job.name, "path": str(Path(job.source).parent)}}
-    html, _ = OfflineExporter().from_notebook_node(notebook, resources=resources)
+    exporter = OfflineExporter(links_from(job.products, Path(job.source).parent))
+    html, _ = exporter.from_notebook_node(notebook, resources=resources)
     write_atomically(job.html, html)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
+from eureka_lib import defaults
 from eureka_lib.execute.child import Outcome
 from eureka_lib.execute.jobs import Job
 from eureka_lib.progress import clock
@@ -92,7 +93,13 @@ def summary(jobs: list[Job], outcomes: list[Outcome]) -> str:
     for end in ends.values():
         took = clock(end.seconds) if end.seconds else ""
         lines.append(f"  {end.status:<10}  {end.name:<{width}}  {took:>7}  {reason_text(end)}".rstrip())
-    lines += [f"Figures: {from_here(Path(jobs[0].figures))}", f"Notebooks as HTML: {from_here(jobs[0].products)}"]
+    for job in jobs:
+        if job.played:
+            values, folder = ", ".join(defaults.as_arguments(job.played)), from_here(Path(job.figures))
+            lines.append(f"{job.name} was played with {values}: figures in {folder}, and no claims kept")
+    folders = {job.figures: job.products for job in jobs}
+    lines += [f"Figures: {', '.join(from_here(Path(folder)) for folder in folders)}"]
+    lines += [f"Notebooks as HTML: {', '.join(map(from_here, folders.values()))}"]
     failed = sum(end.status == "FAILED" for end in ends.values())
     if failed:
         lines.append(f"{failed} of {len(jobs)} failed. A rerun executes these again and skips what is done.")

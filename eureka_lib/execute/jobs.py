@@ -7,9 +7,10 @@ import ast
 import json
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from eureka_lib import defaults, paths
 from eureka_lib.validation import check_choice
 
 # Seconds that one cell may take before it counts as hung; far beyond what any cell needs.
@@ -24,14 +25,20 @@ class Job:
 
     name: str
     source: str  # the notebook
-    figures: str  # the profile's folder of figures
+    figures: str  # the folder of its figures
     profile: str
     parameters: dict
+    played: dict = field(default_factory=dict)  # the parameters that are not the defaults
 
     @property
     def products(self) -> Path:
         """Folder of the executed notebooks, their HTML and their success records."""
         return Path(self.figures) / "notebooks"
+
+    @property
+    def claims(self) -> Path:
+        """Folder of the claims, to which a played notebook adds none."""
+        return (Path(self.figures).parent if self.played else Path(self.figures)) / "claims"
 
     @property
     def executed(self) -> Path:
@@ -158,15 +165,27 @@ def check_parameter(notebook: Path, name: str, text: str) -> object:
 
 
 def plan(notebooks: dict[str, Path], figures: Path, profile: str, extra: Iterable[str] = ()) -> list[Job]:
-    """A job for each notebook; ``extra`` are parameters as ``NAME=VALUE``, which each of the notebooks must have."""
+    """A job for each notebook; ``extra`` are parameters as ``NAME=VALUE``, which each of the notebooks must have.
+
+    A notebook that is played, through ``extra`` or because the file was edited, leaves its products in a folder apart.
+    """
     pairs = [_split(text) for text in extra]
     jobs = []
     for name, source in notebooks.items():
         parameters = {key: check_parameter(source, key, text) for key, text in pairs}
         if "profile" in declared_parameters(source):  # a notebook without it still learns it from EUREKA_PROFILE
             parameters["profile"] = profile
-        jobs.append(Job(name, str(source.resolve()), str(figures.resolve()), profile, parameters))
+        played = _played(source, parameters)
+        folder = figures / paths.PLAYED if played else figures
+        jobs.append(Job(name, str(source.resolve()), str(folder.resolve()), profile, parameters, played))
     return jobs
+
+
+def _played(source: Path, parameters: dict) -> dict:
+    """The parameters that will not be at their defaults: the recorded ones, else those that the notebook has."""
+    in_file = {name: parse_value(each.default) for name, each in declared_parameters(source).items()}
+    changed = defaults.changed(in_file | parameters, defaults.read(source.parent).get(source.stem, in_file))
+    return {name: value for name, value in changed.items() if name != "profile"}
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -49,15 +49,19 @@ def library_hash() -> str:
 
 def claims_hash(job: Job) -> str:
     """One hash over what the other notebooks of the profile claim."""
-    files = sorted((Path(job.figures) / "claims").glob("*.json"))
+    files = sorted(job.claims.glob("*.json"))
     return _sha256("".join(f"{p.name} {_sha256(p.read_bytes())}\n" for p in files if p.stem != job.name).encode())
 
 
 def artefacts(job: Job) -> dict[str, str]:
-    """Hashes of what a notebook has left, which are by convention the files ``NN_*``, its claims, and its HTML."""
+    """Hashes of what a notebook has left, which are by convention the files ``NN_*``, its claims, and its HTML.
+
+    Of the HTML only that it is there: its links change when other notebooks' pages come and go.
+    """
     folder = Path(job.figures)
-    found = [*folder.glob(f"{job.name.split('_')[0]}_*"), folder / "claims" / f"{job.name}.json", job.html]
-    return {p.relative_to(folder).as_posix(): _sha256(p.read_bytes()) for p in sorted(found) if p.is_file()}
+    found = [*folder.glob(f"{job.name.split('_')[0]}_*"), folder / "claims" / f"{job.name}.json"]
+    hashes = {p.relative_to(folder).as_posix(): _sha256(p.read_bytes()) for p in sorted(found) if p.is_file()}
+    return hashes | ({job.html.relative_to(folder).as_posix(): "there"} if job.html.is_file() else {})
 
 
 def write_record(job: Job, made_of: dict, seconds: float) -> None:

@@ -6,6 +6,6 @@ Nothing here trains or draws, and torch is not imported.
 """
 
 from eureka_lib.gallery.page import build
-from eureka_lib.gallery.render import OfflineExporter
+from eureka_lib.gallery.render import OfflineExporter, links_from, relink
 
-__all__ = ["OfflineExporter", "build"]
+__all__ = ["OfflineExporter", "build", "links_from", "relink"]

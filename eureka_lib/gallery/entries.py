@@ -29,8 +29,14 @@ class Entry:
 
     @cached_property
     def facts(self) -> dict:
-        """Its provenance, as :func:`eureka_lib.figures.save` left it."""
+        """Its provenance, as :meth:`eureka_lib.figures.Page.save` left it."""
         return json.loads((self.folder / f"{self.name}.json").read_text(encoding="utf-8"))
+
+    @cached_property
+    def machine(self) -> dict | None:
+        """Where and when it was made; None if it was not made here, but came with the checkout."""
+        file = self.folder / "machine" / f"{self.name}.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
     @property
     def title(self) -> str:

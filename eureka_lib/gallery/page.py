@@ -6,7 +6,6 @@ without loss; what the page links to (notebooks, data, provenance) lies beside i
 
 import base64
 import io
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from PIL import Image
 from eureka_lib import paths
 from eureka_lib.claims import kind_of
 from eureka_lib.gallery.entries import Chapter, gather, pages
-from eureka_lib.gallery.render import TEMPLATES, to_html, to_page
+from eureka_lib.gallery.render import TEMPLATES, links_from, to_html
 from eureka_lib.progress import clock
 
 
@@ -34,9 +33,7 @@ def build(folder: Path, notebooks: Path, profile: str) -> Path | None:
                               trim_blocks=True, lstrip_blocks=True)  # fmt: skip
     template = environment.get_template("gallery.html.j2")
 
-    def link(url: str) -> str:
-        return _link(url, folder, notebooks)
-
+    link = links_from(folder, notebooks, folder / "notebooks")
     text = template.render(
         chapters=chapters, profile=profile, link=link, claims=_claims(chapters), picture=_picture, clock=clock,
         markdown=lambda source: Markup(to_html(source, link)), counted=_counted, pages=pages(notebooks),
@@ -45,16 +42,6 @@ def build(folder: Path, notebooks: Path, profile: str) -> Path | None:
     path = folder / "index.html"
     paths.write_atomically(path, text.encode())
     return path
-
-
-def _link(url: str, folder: Path, notebooks: Path) -> str:
-    """From the page to what a notebook links to by ``url``: a notebook's page if there is one, its source if not."""
-    name, hash_, place = url.partition("#")
-    if ":" in url or not name:
-        return url
-    page = folder / "notebooks" / to_page(name)
-    target = page if page.exists() else notebooks / name
-    return Path(os.path.relpath(target, folder)).as_posix() + hash_ + place
 
 
 def _claims(chapters: list[Chapter]) -> list[tuple[str, list[dict]]]:

@@ -2,18 +2,22 @@
 
 nbconvert's own renderer leaves mathematics to a script that every reader's browser fetches from the web. Here it is
 translated into MathML when the page is made, which browsers draw by themselves; and links from one notebook to another
-lead to the other's page.
+lead to the other's page if it was made, to the notebook itself if not.
 """
 
 import copy
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
+
+from eureka_lib import paths
 
 TEMPLATES = Path(__file__).parent / "templates"
 MATHS = re.compile(r"(?<![\\$])\$([^$]+)\$(?!\$)")  # between single dollars
@@ -49,13 +53,35 @@ class Renderer(IPythonRenderer):
         return super().link(text, self.link_to(url), title)
 
 
-def to_page(url: str) -> str:
-    """``01_name.ipynb#Look`` -> ``01_name.html#Look``, for pages that lie beside each other; other links stay."""
-    name, hash_, place = url.partition("#")
-    return f"{name.removesuffix('.ipynb')}.html{hash_}{place}" if name.endswith(".ipynb") and "/" not in name else url
+def links_from(folder: Path, notebooks: Path, pages: Path | None = None) -> Callable[[str], str]:
+    """What a link in a notebook, which is relative to the folder ``notebooks``, becomes on a page in ``folder``.
+
+    A notebook's page in the folder ``pages`` (none given: in ``folder``), if there is one, takes the notebook's place.
+    """
+
+    def link_to(url: str) -> str:
+        name, hash_, place = url.partition("#")
+        if ":" in url or not name:
+            return url
+        page = (pages or folder) / f"{name.removesuffix('.ipynb')}.html"
+        target = page if name.endswith(".ipynb") and page.exists() else notebooks / name
+        return quote(Path(os.path.relpath(target, folder)).as_posix()) + hash_ + place
+
+    return link_to
 
 
-def to_html(markdown: str, link_to: Callable[[str], str] = to_page) -> str:
+def relink(folder: Path, notebooks: Path) -> None:
+    """Lead the links between the notebooks' pages in ``folder`` to the pages that are there now."""
+    link_to = links_from(folder, notebooks)
+    names = "|".join(re.escape(path.stem) for path in notebooks.glob("*.ipynb"))
+    link = re.compile(rf'href="(?:[^":#]*/)?({names})\.(?:ipynb|html)(?=["#])')
+    for page in folder.glob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        linked = link.sub(lambda found: f'href="{link_to(f"{found[1]}.ipynb")}', text)
+        paths.write_if_changed(page, linked.encode())
+
+
+def to_html(markdown: str, link_to: Callable[[str], str] = str) -> str:
     """A piece of Markdown as HTML, without anchors at its headings."""
     return MarkdownWithMath(Renderer(link_to, exclude_anchor_links=True)).render(markdown)
 
@@ -69,13 +95,14 @@ def to_text(markdown: str) -> str:
 class OfflineExporter(HTMLExporter):
     """An executed notebook as one file, pictures included, that fetches nothing."""
 
-    def __init__(self, **options):
+    def __init__(self, link_to: Callable[[str], str] = str, **options):
         super().__init__(template_name="offline", extra_template_basedirs=[str(TEMPLATES)], embed_images=True,
                          **options)  # fmt: skip
+        self.link_to = link_to
 
     def markdown2html(self, source: str) -> str:
         """Our Markdown in place of nbconvert's."""
-        return MarkdownWithMath(Renderer(to_page, anchor_link_text=self.anchor_link_text)).render(source)
+        return MarkdownWithMath(Renderer(self.link_to, anchor_link_text=self.anchor_link_text)).render(source)
 
     def from_notebook_node(self, nb: NotebookNode, resources: dict | None = None, **options) -> tuple[str, dict]:
         """As nbconvert's; a picture is described by the heading that it stands under."""

@@ -20,11 +20,6 @@ class Entry:
     problem: str = ""
     damaged: bool = False
 
-    @property
-    def sealed(self) -> bool:
-        """Whether there is a checksum over every file."""
-        return (self.folder / SUMS).exists()
-
 
 def entries(store: RunStore) -> Iterator[Entry]:
     """Every run's folder in a store, verified but for its weights."""
@@ -48,7 +43,7 @@ def with_weights(entry: Entry) -> Entry:
     try:
         entry.run.check_weights()
         files = files_of(entry.run)
-        if files.pop(SUMS, None) not in (None, sums_of(files)):
+        if files.pop(SUMS) != sums_of(files):
             raise ValueError(f"its {SUMS} is not that of its files")
     except (ValueError, StoreError) as error:
         return Entry(entry.folder, None, str(error), damaged=isinstance(error, ValueError))
@@ -58,7 +53,7 @@ def with_weights(entry: Entry) -> Entry:
 def files_of(run: Run) -> dict[str, bytes]:
     """The files that belong to a run, by name; whatever else may lie in its folder does not."""
     names = ["config.json", "history.csv", "meta.json", SUMS, *map(weights_name, run.weight_steps)]
-    return {name: (run.folder / name).read_bytes() for name in names if (run.folder / name).exists()}
+    return {name: (run.folder / name).read_bytes() for name in names}
 
 
 def merge(store: RunStore, other: RunStore) -> Iterator[tuple[str, str]]:
@@ -76,7 +71,7 @@ def merge(store: RunStore, other: RunStore) -> Iterator[tuple[str, str]]:
 
 
 def _copy(run: Run, store: RunStore) -> str:
-    mine = store.load(run.config)
+    mine = store.load(run.key)
     if mine:
         same = mine.meta["history_sha256"] == run.meta["history_sha256"]
         return "already here" if same else "already here, with another history"

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from eureka_lib import paths
 
-RESULTS_VERSION = 3  # raise it whenever the same configuration would give other results than before
-SUMS = "SHA256SUMS"  # runs stored before there was one are verified by what their meta.json says
+RESULTS_VERSION = 4  # raise it whenever the same configuration would give other results than before
+SUMS = "SHA256SUMS"
 
 Config = dict[str, Any]
 
@@ -58,9 +58,10 @@ class Run:
         if step not in self.weight_steps:
             nearest = min(self.weight_steps, key=lambda kept: abs(kept - step), default="none")
             raise ValueError(f"weights of step {step} were not kept; kept are {self.weight_steps}, nearest {nearest}")
-        return safetensors.torch.load(self._weights_data(step))
+        return safetensors.torch.load(self.weights_data(step))
 
-    def _weights_data(self, step: int) -> bytes:
+    def weights_data(self, step: int) -> bytes:
+        """The file of the weights at ``step``; ValueError if it does not match its checksum."""
         path = self.folder / weights_name(step)
         data = _read(path)
         if _sha256(data) != self.meta["weights_sha256"][str(step)]:
@@ -70,7 +71,7 @@ class Run:
     def check_weights(self) -> None:
         """Raise ValueError unless all kept weights are there and match their checksums."""
         for step in self.weight_steps:
-            self._weights_data(step)
+            self.weights_data(step)
 
     @property
     def status(self) -> str:
@@ -88,10 +89,18 @@ class Run:
         return float(self.history["test_accuracy"].iloc[-1])
 
 
-def key_of(config: Config) -> str:
-    """16 hexadecimal digits that name a configuration under the current results version."""
-    text = json.dumps({"results_version": RESULTS_VERSION, "config": config}, sort_keys=True, allow_nan=False)
+def key_of(facts: Config) -> str:
+    """16 hexadecimal digits that name ``facts``, plain values, under the current results version; 1 and 1.0 are one."""
+    text = json.dumps({"results_version": RESULTS_VERSION, "facts": _plain(facts)}, sort_keys=True, allow_nan=False)
     return _sha256(text.encode())[:16]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class RunStore:
@@ -106,12 +115,12 @@ class RunStore:
             return []
         return sorted(path.name for path in self.folder.iterdir() if re.fullmatch("[0-9a-f]{16}", path.name))
 
-    def load(self, config: Config) -> Run | None:
-        """The stored run of ``config``, or None. A damaged one is set aside with a warning, and counts as None.
+    def load(self, key: str) -> Run | None:
+        """The run stored under ``key``, or None. A damaged one is set aside with a warning, and counts as None.
 
         Raises StoreError if the store itself cannot be read.
         """
-        folder = self.folder / key_of(config)
+        folder = self.folder / key
         if not folder.is_dir():
             return None
         try:
@@ -136,6 +145,7 @@ class RunStore:
 
     def save(
         self,
+        key: str,
         config: Config,
         history: pd.DataFrame,
         meta: dict[str, Any],
@@ -143,24 +153,29 @@ class RunStore:
     ) -> Run:
         """Store a run and return it as :meth:`load` would; if it is there already, the stored one stays.
 
-        ``weights``: the model's states to keep, by training step. Raises StoreError if it cannot be written.
+        ``weights``: the model's states to keep, by training step. A stored run that lacks some of them is replaced by
+        this one, with the weights of both if they have one history. Raises StoreError if it cannot be written.
         """
-        key = key_of(config)
         table = history.to_csv(index=False, lineterminator="\n").encode()
-        meta = {"results_version": RESULTS_VERSION, **meta, "history_sha256": _sha256(table)}
+        meta = {"results_version": RESULTS_VERSION, "key": key, **meta, "history_sha256": _sha256(table)}
         states = {step: safetensors.torch.save(dict(state)) for step, state in (weights or {}).items()}
+        before = self.load(key)
+        if before and states.keys() <= {*before.weight_steps}:
+            return before
+        if before and before.meta["history_sha256"] == meta["history_sha256"]:
+            states = {step: before.weights_data(step) for step in before.weight_steps} | states
         if states:
-            meta["weights_sha256"] = {str(step): _sha256(data) for step, data in states.items()}
+            meta["weights_sha256"] = {str(step): _sha256(data) for step, data in sorted(states.items())}
         files = {weights_name(step): data for step, data in states.items()}
         files |= {"config.json": _json(config), "history.csv": table, "meta.json": _json(meta)}
-        self.put(key, files | {SUMS: sums_of(files)})
+        self.put(key, files | {SUMS: sums_of(files)}, replace=before is not None)
         return read_run(self.folder / key)
 
-    def put(self, key: str, files: Mapping[str, bytes]) -> None:
+    def put(self, key: str, files: Mapping[str, bytes], replace: bool = False) -> None:
         """Write a run's folder, so that it is there as a whole or not at all; one that is there already stays.
 
-        Whoever can read the store can read the run, whatever this user's umask. Raises StoreError if it cannot be
-        written.
+        With ``replace`` it goes instead. Whoever can read the store can read the run, whatever this user's umask.
+        Raises StoreError if it cannot be written.
         """
         part = self.folder / ".partial" / f"{key}-{uuid.uuid4().hex}"
         try:
@@ -168,13 +183,16 @@ class RunStore:
             part.mkdir()
             for name, data in files.items():
                 _write(part / name, data)
-            _let_read(part, stat.S_IMODE(self.folder.stat().st_mode))
+            _share(part, stat.S_IMODE(self.folder.stat().st_mode))
+            if replace:
+                os.rename(self.folder / key, part.with_suffix(".old"))
             self._publish(part, self.folder / key)
         except OSError as error:
             reason = f"run {key} could not be stored in {self.folder}: {_trouble(error)}"
             raise StoreError(error.errno, reason) from error
         finally:
             shutil.rmtree(part, ignore_errors=True)
+            shutil.rmtree(part.with_suffix(".old"), ignore_errors=True)
 
     @staticmethod
     def _publish(part: Path, final: Path) -> None:
@@ -210,22 +228,22 @@ def read_run(folder: Path) -> Run:
     ValueError says what does not fit, StoreError that it cannot be read at all.
     """
     files = {name: _read(folder / name) for name in ("config.json", "history.csv", "meta.json")}
-    sums = _read(folder / SUMS).decode() if (folder / SUMS).exists() else None
+    sums = _read(folder / SUMS).decode()
     try:
         return _parse(folder, files, sums)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it is not what a run looks like: {type(error).__name__}: {error}") from error
 
 
-def _parse(folder: Path, files: Mapping[str, bytes], sums: str | None) -> Run:
-    for name, data in files.items() if sums is not None else ():
+def _parse(folder: Path, files: Mapping[str, bytes], sums: str) -> Run:
+    for name, data in files.items():
         if f"{_sha256(data)}  {name}" not in sums.splitlines():
             raise ValueError(f"its {name} does not match the checksum in {SUMS}")
     config, meta = json.loads(files["config.json"]), json.loads(files["meta.json"])
     if meta["results_version"] != RESULTS_VERSION:
         raise ValueError(f"it is of results version {meta['results_version']}, and now it is {RESULTS_VERSION}")
-    if key_of(config) != folder.name:
-        raise ValueError("its config.json is not the configuration that its name stands for")
+    if meta["key"] != folder.name:
+        raise ValueError(f"it is run {meta['key']}, stored under another name")
     if _sha256(files["history.csv"]) != meta["history_sha256"]:
         raise ValueError("its history.csv does not match the checksum in meta.json")
     return Run(folder, config, pd.read_csv(io.BytesIO(files["history.csv"])), meta)
@@ -262,12 +280,12 @@ def _write(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _let_read(run: Path, mode: int) -> None:
-    """Open a run's folder and files to readers as ``mode``, the store's permissions, says; nobody else changes them."""
+def _share(run: Path, mode: int) -> None:
+    """Make a run's folder as open as ``mode``, the store's permissions, says; its files are for others to read."""
     with suppress(PermissionError):  # there are disks that keep no permissions
         for file in run.iterdir():
             file.chmod(mode & 0o444 | 0o600)
-        run.chmod(mode & 0o2555 | 0o700)
+        run.chmod(mode)
 
 
 def _trouble(error: OSError) -> str:

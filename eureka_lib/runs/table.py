@@ -27,7 +27,11 @@ def run_table(runs: Sequence[Run], measures: Callable[[Run], Mapping] = NO_MEASU
         | flat(run.config)
         | {f"last.{name}": value for name, value in run.history.iloc[-1].items()}
         | dict(measures(run))
-        | {f"meta.{name}": value for name, value in flat(run.meta).items() if not name.startswith("weights_sha256")}
+        | {
+            f"meta.{name}": value
+            for name, value in flat(run.meta).items()
+            if not name.startswith(("weights_sha256", "key"))
+        }
         for run in runs
     ]
     return _one_type_each(pd.DataFrame(rows))

@@ -21,23 +21,23 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from eureka_lib.paths import make_folder
-from eureka_lib.training.loop import Trainee
+from eureka_lib.training.loop import Trainer
 
 
-def save(path: Path, trainee: Trainee, facts: dict[str, Any], extra: Mapping[str, Tensor]) -> None:
-    """Write the state of ``trainee`` after an evaluation, with ``facts`` (plain values) to know it by.
+def save(path: Path, trainer: Trainer, facts: dict[str, Any], extra: Mapping[str, Tensor]) -> None:
+    """Write the state of ``trainer`` after an evaluation, with ``facts`` (plain values) to know it by.
 
     ``extra`` are tensors that whoever trains needs back, besides. If it cannot be written, the training goes on with a
     warning: all that it loses is the chance to be continued from here.
     """
     tensors = {f"extra/{name}": value for name, value in extra.items()}
-    tensors |= {f"model/{name}": value for name, value in trainee.model.state_dict().items()}
-    for index, state in trainee.optimizer.state_dict()["state"].items():
+    tensors |= {f"model/{name}": value for name, value in trainer.model.state_dict().items()}
+    for index, state in trainer.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": value for name, value in state.items()}
     tensors |= _random_states()
     # Copies: safetensors takes no memory twice, and a tied parameter has two names.
     on_disk = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
-    notes = {"rows": json.dumps(trainee.rows), "facts": json.dumps(facts, sort_keys=True)}
+    notes = {"rows": json.dumps(trainer.rows), "facts": json.dumps(facts, sort_keys=True)}
     notes["sha256"] = _checksum(on_disk, notes)
     part = path.with_suffix(f".{uuid.uuid4().hex}")  # two processes may train the same, on two machines
     try:
@@ -50,8 +50,8 @@ def save(path: Path, trainee: Trainee, facts: dict[str, Any], extra: Mapping[str
             part.unlink()
 
 
-def restore(path: Path, trainee: Trainee, facts: dict[str, Any]) -> dict[str, Tensor] | None:
-    """Put ``trainee`` into the saved state, if there is one and it was saved with the same ``facts``.
+def restore(path: Path, trainer: Trainer, facts: dict[str, Any]) -> dict[str, Tensor] | None:
+    """Put ``trainer`` into the saved state, if there is one and it was saved with the same ``facts``.
 
     Returns the ``extra`` tensors of ``save``, or None if nothing was restored. Sets torch's global random generators,
     too. A damaged file is passed over with a warning.
@@ -69,17 +69,17 @@ def restore(path: Path, trainee: Trainee, facts: dict[str, Any]) -> dict[str, Te
         return None
     if notes["facts"] != json.dumps(facts, sort_keys=True):
         return None
-    trainee.model.load_state_dict(_below("model", tensors))
+    trainer.model.load_state_dict(_below("model", tensors))
     states: dict[int, dict[str, Tensor]] = {}
     for name, value in _below("optimizer", tensors).items():
         index, key = name.split("/")
         states.setdefault(int(index), {})[key] = value
-    groups = trainee.optimizer.state_dict()["param_groups"]
-    trainee.optimizer.load_state_dict({"state": states, "param_groups": groups})
+    groups = trainer.optimizer.state_dict()["param_groups"]
+    trainer.optimizer.load_state_dict({"state": states, "param_groups": groups})
     torch.set_rng_state(tensors["random/cpu"])
     if "random/cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random/cuda"])
-    trainee.rows[:] = json.loads(notes["rows"])
+    trainer.rows[:] = json.loads(notes["rows"])
     return _below("extra", tensors)
 
 

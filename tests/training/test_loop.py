@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from eureka_lib.training.loop import Trainee, train_together
+from eureka_lib.training.loop import Trainer
 
 
 def linear_problem(learning_rate=0.1, slope=3.0, **hooks):
@@ -15,9 +15,10 @@ def linear_problem(learning_rate=0.1, slope=3.0, **hooks):
     model = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(model.weight)
     x = torch.tensor([[1.0], [2.0]])
-    return Trainee(
+    return Trainer(
         model,
         batches=iter(lambda: (x, slope * x), None),
+        loss=nn.functional.mse_loss,
         optimizer=torch.optim.SGD(model.parameters()),
         learning_rate=lambda step: learning_rate,
         evaluate=lambda model: {"weight": model.weight.item(), "training_mode": float(model.training)},
@@ -26,14 +27,12 @@ def linear_problem(learning_rate=0.1, slope=3.0, **hooks):
 
 
 def solve(steps=50, evaluate_every=20, **settings):
-    (outcome,) = train_together([linear_problem(**settings)], nn.functional.mse_loss, steps, evaluate_every)
-    return outcome
+    return linear_problem(**settings).fit(steps, evaluate_every)
 
 
 def test_it_learns_and_records_every_evaluation_and_the_last_step():
-    outcome = solve()
-    history = outcome.history
-    assert outcome.status == "finished"
+    history, status = solve()
+    assert status == "finished"
     assert history["step"].tolist() == [0, 20, 40, 50]
     assert history["weight"].iloc[0] == 0 and history["weight"].iloc[-1] == pytest.approx(3.0, abs=1e-3)
     assert (history["training_mode"] == 0).all()
@@ -41,7 +40,7 @@ def test_it_learns_and_records_every_evaluation_and_the_last_step():
 
 
 def test_training_loss_is_the_mean_since_the_last_evaluation():
-    history = solve(learning_rate=0.0, steps=4, evaluate_every=2).history
+    history = solve(learning_rate=0.0, steps=4, evaluate_every=2)[0]
     assert history["train_loss"].tolist()[1:] == pytest.approx([22.5, 22.5])  # (9 + 36) / 2
 
 
@@ -53,19 +52,11 @@ def test_hooks_see_every_step_and_the_growing_history():
 
 
 def test_looking_on_changes_nothing():
-    watched = solve(on_evaluation=lambda history: history.assign(weight=0))
-    pd.testing.assert_frame_equal(watched.history, solve().history)
+    watched, _ = solve(on_evaluation=lambda history: history.assign(weight=0))
+    pd.testing.assert_frame_equal(watched, solve()[0])
 
 
 def test_divergence_is_an_outcome():
-    outcome = solve(learning_rate=1e6, steps=1000, evaluate_every=10)
-    assert outcome.status == "diverged"
-    assert outcome.history["step"].iloc[-1] < 1000
-
-
-def test_trainees_together_are_what_they_are_alone_and_one_that_diverges_leaves():
-    rates = (0.1, 1e6, 0.02)
-    together = train_together([linear_problem(rate) for rate in rates], nn.functional.mse_loss, 200, 10)
-    assert [outcome.status for outcome in together] == ["finished", "diverged", "finished"]
-    for rate, outcome in zip(rates, together, strict=True):
-        pd.testing.assert_frame_equal(outcome.history, solve(200, 10, learning_rate=rate).history, check_exact=True)
+    history, status = solve(learning_rate=1e6, steps=1000, evaluate_every=10)
+    assert status == "diverged"
+    assert history["step"].iloc[-1] < 1000
