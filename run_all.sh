@@ -1,17 +1,26 @@
 #!/usr/bin/env bash
 # From a fresh clone to all figures:   ./run_all.sh [NOTEBOOK ...] [--profile smoke|laptop|paper] [options]
+# A notebook in JupyterLab:            ./run_all.sh lab [NOTEBOOK]
 # Everything is tested by:             ./run_all.sh test [pytest's arguments]
 #
-# This script only finds or makes a Python environment; eureka_lib/execute.py does the rest (--help explains it).
+# This script only finds or makes a Python environment; eureka_lib/execute does the rest (--help explains it).
 set -euo pipefail
+
+# Nothing in a person's shell is to change what happens here: none of its functions and no CDPATH (-p), no other way for
+# Python or pytest to work, no other place where pip would put things. Where pip finds packages stays her affair, though:
+# her index, proxy, certificates and pip.conf. What is to be kept from the notebooks: eureka_lib/execute/surroundings.py
+[[ $- == *p* ]] || exec bash -p "$0" "$@"
+unset "${!PYTHON@}" "${!PYTEST@}" PIP_{TARGET,PREFIX,ROOT,USER,PYTHON,NO_DEPS,DRY_RUN,PRE}
+export HOME=${HOME:-~} # Jupyter cannot do without; for a user without a name, in a container, it is /
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 venv=$root/.venv
 stamp=$venv/eureka-complete # written last: only with it is the environment believed to be complete
 
 # This checkout's eureka_lib is the one to use, here and in the notebooks' kernels, even if the active environment has
-# none or another checkout's. Hence an active environment needs our requirements only and is never written to.
-export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+# none or another checkout's. Hence an active environment needs our requirements only and is never written to. Packages
+# in the home folder would come before the environment's; files are UTF-8 in any language.
+export PYTHONPATH=$root PYTHONNOUSERSITE=1 PYTHONUTF8=1
 
 # glibc hands large blocks back to the system, and a ResNet takes them anew at every step: keeping them saves a sixth.
 export MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824
@@ -34,12 +43,14 @@ find_python() {
     fail "no Python 3.11 or newer found; install one, or: conda env create -f environment.yml && conda activate eureka"
 }
 
+# Whether a Python satisfies pyproject.toml by what lies in its own environment (-I); prints what that lacks.
+satisfies() { "$1" -I "$root/eureka_lib/requirements.py" "$root/pyproject.toml" 2>/dev/null; }
+
 # Prints the active environment's Python if it satisfies pyproject.toml, else says on stderr what it lacks.
 active_python() {
-    local active=${VIRTUAL_ENV:-${CONDA_PREFIX:-}} check=$root/eureka_lib/requirements.py lacks
+    local active=${VIRTUAL_ENV:-${CONDA_PREFIX:-}} lacks
     [[ -n $active && ! $active -ef $venv ]] || return 1
-    # PYTHONSAFEPATH: a script's own folder does not come before the standard library.
-    if lacks=$(PYTHONSAFEPATH=1 "$active/bin/python" "$check" "$root/pyproject.toml" 2>/dev/null); then
+    if lacks=$(satisfies "$active/bin/python"); then
         echo "$active/bin/python"
     else
         echo "The active environment $active lacks ${lacks:-a working Python}; using .venv instead." >&2
@@ -53,17 +64,21 @@ wanted_stamp() {
     cat "$root/pyproject.toml"
 }
 
-venv_complete() { [[ -f $stamp ]] && "$venv/bin/python" -c '' 2>/dev/null && wanted_stamp | cmp -s - "$stamp"; }
+venv_complete() { [[ -f $stamp ]] && wanted_stamp | cmp -s - "$stamp" && satisfies "$venv/bin/python" >/dev/null; }
 
 # Removing the stamp first and writing it last means that an interrupted set-up starts over.
 make_venv() {
-    local python=$1 reuse=
+    local python=$1 reuse='' lacks trouble
+    trouble=$("$python" -I "$root/eureka_lib/requirements.py" --platform) || fail "$trouble"
     if [[ -f $stamp && $(head -n 1 "$stamp") == "$root" ]] && new_enough "$venv/bin/python"; then reuse=yes; fi
     rm -f "$stamp"
     echo "Setting up .venv with pip; this takes a minute or more, once ..."
     [[ $reuse ]] || "$python" -m venv --clear "$venv" </dev/null || fail "could not make $venv"
-    "$venv/bin/python" -m pip install -qq --no-input --disable-pip-version-check -e "${root}[all]" </dev/null ||
+    "$venv/bin/python" -I -m pip install -qq --no-input --disable-pip-version-check -e "${root}[all]" </dev/null ||
         fail "pip could not install the requirements, see above; the same command tries again"
+    lacks=$(satisfies "$venv/bin/python") ||
+        fail "pip found nothing wrong, but .venv lacks ${lacks:-a working Python}; does its configuration (pip config" \
+            "list) send packages elsewhere? The same command tries again"
     wanted_stamp >"$stamp.part" && mv "$stamp.part" "$stamp"
 }
 

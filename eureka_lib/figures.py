@@ -72,9 +72,10 @@ PLOT_WIDTH = 7.0  # inches: a text width; half of it still reads in a two-column
 
 
 def use_style() -> None:
-    """Set the style of all figures and tables of this process."""
+    """Set the style of all figures and tables of this process, whatever is in a person's own matplotlibrc."""
+    plt.rcdefaults()
     pd.set_option("display.max_colwidth", None)  # verdicts are sentences
-    sns.set_theme(context="paper", style="ticks", font_scale=1.1)
+    sns.set_theme(context="paper", style="ticks", font_scale=1.1, font="DejaVu Sans")  # which matplotlib brings along
     plt.rcParams.update({
         "figure.dpi": 110, "savefig.dpi": 200, "figure.constrained_layout.use": True, "pdf.fonttype": 42,
         "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "axes.titlelocation": "left",

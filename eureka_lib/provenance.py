@@ -38,8 +38,13 @@ def machine() -> dict[str, str | int]:
 
 @lru_cache(maxsize=1)
 def git_commit() -> str:
-    """Commit of the checkout, with "+changes" if tracked library or notebook files differ from it; or "unknown"."""
+    """Commit of the checkout, with "+changes" if tracked library or notebook files differ from it; or "unknown".
+
+    A repository that the checkout merely lies in, an archive unpacked inside one's thesis, has other commits.
+    """
     try:
+        if not paths.ROOT.samefile(_git("rev-parse", "--show-toplevel")):
+            return "unknown"
         commit = _git("rev-parse", "HEAD")
         changed = _git("status", "--porcelain", "--untracked-files=no", "--", "eureka_lib", "notebooks")
     except (OSError, subprocess.CalledProcessError):
@@ -64,7 +69,10 @@ def source_of(thing: Any) -> str:
 
 
 def _git(*words: str) -> str:
-    answer = subprocess.run(["git", "-C", str(paths.ROOT), *words], capture_output=True, text=True, check=True)
+    # In a hook, for example, git names the repository of whoever committed by its environment.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "-C", str(paths.ROOT), *words]
+    answer = subprocess.run(command, env=own, capture_output=True, text=True, check=True)
     return answer.stdout.strip()
 
 

@@ -6,8 +6,10 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import venv
 from pathlib import Path
 
+import packaging
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -51,6 +53,9 @@ def test_missing_requirements_are_named():
 
 # Stands for Python and pip: writes down how it was called; "venv" copies it; "pip" may be told to fail.
 FAKE_PYTHON = """#!/bin/bash
+if [[ $1 == -I && $2 == *requirements.py && $3 == --platform ]]; then exit 0; fi
+if [[ $1 == -I && $2 == *requirements.py ]]; then echo -n "$LACKS"; [[ -z $LACKS ]]; exit; fi
+if [[ $1 == -I ]]; then shift; fi
 if [[ $1 == -m ]]; then echo "$0 $*" >>"$CALLS"; fi
 if [[ $2 == venv ]]; then mkdir -p "$4/bin" && cp "$0" "$4/bin/python"; fi
 if [[ $2 == pip ]]; then exit "${PIP_STATUS:-0}"; fi
@@ -62,8 +67,9 @@ def checkout(tmp_path) -> Path:
     """A copy of what run_all.sh needs, in a folder whose name has a space."""
     root = tmp_path / "a checkout"
     shutil.copytree(paths.ROOT / "eureka_lib", root / "eureka_lib", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("run_all.sh", "pyproject.toml"):
-        shutil.copy(paths.ROOT / name, root)
+    (root / "notebooks").mkdir()
+    for name in ("run_all.sh", "pyproject.toml", "notebooks/00_start_here.ipynb"):
+        shutil.copy(paths.ROOT / name, root / name)
     return root
 
 
@@ -122,6 +128,8 @@ def test_set_up_is_done_once_and_again_when_it_must(checkout, tmp_path):
     assert called(checkout) == [execute]
     assert called(checkout, "test", "-x") == ["pytest"]
     assert calls.read_text().endswith(".venv/bin/python -m pytest -n logical --maxprocesses 4 --dist loadfile -x\n")
+    assert called(checkout, LACKS="tqdm>=4", status=1) == [check, "pip"]  # nor one that did not bring what it should
+    assert called(checkout) == [check, "venv", "pip", execute]
     with open(checkout / "pyproject.toml", "a") as file:
         file.write("# changed\n")
     assert called(checkout) == [check, "pip", execute]
@@ -129,3 +137,45 @@ def test_set_up_is_done_once_and_again_when_it_must(checkout, tmp_path):
     assert called(moved) == [check, "venv", "pip", execute]
     (moved / ".venv" / "bin" / "python").unlink()
     assert called(moved) == [check, "venv", "pip", execute]
+
+
+def test_nothing_in_the_shell_reaches_the_script(checkout, tmp_path):
+    """Functions, what bash runs first, folders that cd looks through, and how Python is to work."""
+    (tmp_path / "first.sh").write_text("cd() { echo hijacked; }; export -f cd; CDPATH=/")
+    (tmp_path / "other" / "eureka_lib").mkdir(parents=True)
+    (tmp_path / "other" / "eureka_lib" / "__init__.py").write_text("raise RuntimeError('another library')")
+    said = run_all(
+        checkout, "--help", BASH_ENV=str(tmp_path / "first.sh"), CDPATH=str(tmp_path), PYTHONHOME="/nowhere",
+        PYTHONPATH=str(tmp_path / "other"), PYTHONWARNINGS="error", VIRTUAL_ENV=sys.prefix,
+    )  # fmt: skip
+    assert said.returncode == 0 and not said.stderr and said.stdout.startswith("usage: ./run_all.sh [NOTEBOOK ...]")
+
+
+def test_an_environment_is_judged_by_what_lies_in_it(checkout, tmp_path):
+    """Neither by PYTHONPATH nor by the home folder: both are gone tomorrow."""
+    venv.create(tmp_path / "venv", symlinks=True)
+    lib = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}"
+    for folder in ("elsewhere", f"home/{lib}/site-packages"):
+        shutil.copytree(Path(packaging.__file__).parent, tmp_path / folder / "packaging")
+    said = run_all(
+        checkout, "--help", VIRTUAL_ENV=str(tmp_path / "venv"), PATH=path_with(tmp_path / "bin"),
+        PYTHONPATH=str(tmp_path / "elsewhere"), PYTHONUSERBASE=str(tmp_path / "home"),
+    )  # fmt: skip
+    assert "lacks packaging, and so jupyterlab; using .venv instead" in said.stderr and said.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("system", "processor", "library", "said"),
+    [
+        ("Linux", "x86_64", "cpython-311-x86_64-linux-gnu", None),
+        ("Linux", "aarch64", "cpython-313-aarch64-linux-gnu", None),
+        ("Darwin", "arm64", "cpython-312-darwin", None),
+        ("Darwin", "x86_64", "cpython-312-darwin", "no package for an Intel Mac, so pip"),
+        ("Linux", "x86_64", "cpython-311-x86_64-linux-musl", "no package for Linux on x86_64 with musl, so pip"),
+        ("Linux", "armv7l", "cpython-311-arm-linux-gnueabihf", "no package for Linux on armv7l, so pip"),
+        ("FreeBSD", "amd64", "cpython-311", "no package for FreeBSD on amd64, so pip"),
+    ],
+)
+def test_where_there_is_no_torch_it_is_said(system, processor, library, said):
+    problem = requirements.platform_problem(system, processor, library)
+    assert problem is None if said is None else said in problem

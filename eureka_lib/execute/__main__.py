@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import TextIO
 
 from eureka_lib import cluster, paths
+from eureka_lib.execute import lab
 from eureka_lib.execute.jobs import PROFILES, Job, find_notebooks, plan, select
+from eureka_lib.execute.surroundings import check_names
 from eureka_lib.validation import check_choice, check_whole
 
 USAGE = """\
 ./run_all.sh [NOTEBOOK ...] [--profile smoke|laptop|paper] [--jobs N] [--force] [-p NAME=VALUE]
                     [--scheduler ADDRESS [--per-task GPU=1]]
+       ./run_all.sh lab [NOTEBOOK] [JupyterLab's options]
        ./run_all.sh test [pytest's arguments]"""
 EPILOG = """\
 examples:
@@ -28,6 +31,7 @@ examples:
   ./run_all.sh 01 -p "seeds=[0, 1]"  with another value for a parameter of its first cell
   ./run_all.sh paper --scheduler tcp://login1:8786 --per-task GPU=1
                                      training runs go to a dask cluster, each takes one GPU of a worker
+  ./run_all.sh lab 01                opens a notebook in JupyterLab
   ./run_all.sh test                  all tests
 
 A cluster's workers must see this machine's run store: EUREKA_STORE=/shared/runs moves it. Whoever can connect to a dask
@@ -81,6 +85,7 @@ def parse(arguments: list[str], folder: Path) -> Request:
     try:
         for word in unknown:
             check_choice("option", word.split("=")[0], OPTIONS)
+        check_names(os.environ)
         return _request(options, find_notebooks(folder))
     except (ValueError, TypeError) as problem:
         parser.exit(2, f"run_all.sh: {problem}\n")
@@ -93,8 +98,6 @@ def _request(options: argparse.Namespace, known: dict[str, Path]) -> Request:
     profile = check_choice("profile", profiles.pop() if profiles else paths.DEFAULT_PROFILE, PROFILES)
     jobs = JOBS.get(profile, "1") if options.jobs is None else options.jobs
     workers = check_whole("--jobs", int(jobs) if jobs.lstrip("+-").isdecimal() else jobs, 1)
-    if not known:
-        raise ValueError("there are no notebooks to execute")
     notebooks = select([word for word in options.words if word not in PROFILES], known)
     planned = plan(notebooks, paths.figures_dir(profile), profile, options.parameter)
     return Request(planned, workers, options.force, _cluster(options))
@@ -159,6 +162,14 @@ def main(arguments: list[str]) -> int:
         from eureka_lib.execute import child
 
         return child.main(Path(arguments[1]))
+    words = [word for word in arguments if word != "--check"]
+    if words[:1] == ["lab"]:
+        try:
+            check_names(os.environ)
+            return lab.main(words[1:], find_notebooks(paths.NOTEBOOKS), only_check="--check" in arguments)
+        except ValueError as problem:
+            print(f"run_all.sh: {problem}", file=sys.stderr)
+            return 2
     request = parse(arguments, paths.NOTEBOOKS)
     if "--check" in arguments:
         return 0

@@ -62,8 +62,11 @@ class Job:
 
 
 def find_notebooks(folder: Path) -> dict[str, Path]:
-    """The notebooks of a folder by name, in reading order."""
-    return {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
+    """The notebooks of a folder by name, in reading order; ValueError if there are none."""
+    if found := {path.stem: path for path in sorted(folder.glob("*.ipynb"))}:
+        return found
+    raise ValueError(f"there are no notebooks in {folder}; they come with a checkout of the project, where eureka_lib "
+                     f"is to be installed as it lies there: pip install -e '.[all]'")  # fmt: skip
 
 
 def select(words: Iterable[str], known: dict[str, Path]) -> dict[str, Path]:

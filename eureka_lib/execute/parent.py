@@ -16,14 +16,12 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from eureka_lib import paths
 from eureka_lib.execute.child import Outcome
 from eureka_lib.execute.display import Display, outcome_text
 from eureka_lib.execute.jobs import Job
 from eureka_lib.execute.records import read_json, seconds_before, why_run, write_atomically
+from eureka_lib.execute.surroundings import secluded
 from eureka_lib.progress import clock
-
-FOLDERS = ("EUREKA_STORE", "EUREKA_FIGURES", "EUREKA_DATA")  # the variables that paths.py reads
 
 
 class Child:
@@ -77,18 +75,8 @@ class Child:
 
 
 def _environment(job: Job, scratch: Path) -> dict[str, str]:
-    # A kernel works in the notebooks' folder, so relative folders would mean another place there.
-    folders = {name: os.path.abspath(os.environ[name]) for name in FOLDERS if name in os.environ}
-    library = [str(paths.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {
-        **os.environ,
-        **folders,
-        "EUREKA_PROFILE": job.profile,
-        "EUREKA_HEADLESS": "1",
-        "EUREKA_STATUS": str(scratch / "status.json"),
-        "PYTHONPATH": os.pathsep.join(library),  # this checkout's library, in the kernel too
-        "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel python3, not one of that name in the home folder
-    }
+    ours = {"EUREKA_PROFILE": job.profile, "EUREKA_HEADLESS": "1", "EUREKA_STATUS": str(scratch / "status.json")}
+    return secluded(os.environ, scratch) | ours
 
 
 def execute_all(jobs: list[Job], workers: int, force: bool, display: Display) -> Iterator[Outcome]:

@@ -6,10 +6,11 @@ import json
 import os
 import re
 import shutil
+import stat
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,7 @@ class RunStore:
     def _set_aside(self, folder: Path, problem: ValueError) -> None:
         aside = self.folder / "damaged" / f"{folder.name}-{uuid.uuid4().hex[:8]}"
         try:
-            aside.parent.mkdir(exist_ok=True)
+            paths.make_folder(aside.parent)
             os.replace(folder, aside)
             then = f"moved to {aside}"
         except FileNotFoundError:  # another process was quicker
@@ -173,18 +174,21 @@ class RunStore:
     def put(self, key: str, files: Mapping[str, bytes], replace: bool = False) -> None:
         """Write a run's folder, so that it is there as a whole or not at all; one that is there already stays.
 
-        With ``replace`` it goes instead. Raises StoreError if it cannot be written.
+        With ``replace`` it goes instead. Whoever can read the store can read the run, whatever this user's umask.
+        Raises StoreError if it cannot be written.
         """
         part = self.folder / ".partial" / f"{key}-{uuid.uuid4().hex}"
         try:
-            part.mkdir(parents=True)
+            paths.make_folder(part.parent)
+            part.mkdir()
             for name, data in files.items():
                 _write(part / name, data)
+            _share(part, stat.S_IMODE(self.folder.stat().st_mode))
             if replace:
                 os.rename(self.folder / key, part.with_suffix(".old"))
             self._publish(part, self.folder / key)
         except OSError as error:
-            reason = f"run {key} could not be stored in {self.folder}: {error.strerror}"
+            reason = f"run {key} could not be stored in {self.folder}: {_trouble(error)}"
             raise StoreError(error.errno, reason) from error
         finally:
             shutil.rmtree(part, ignore_errors=True)
@@ -206,9 +210,12 @@ class RunStore:
         """
         folder = self.folder.absolute() / ".progress" / uuid.uuid4().hex
         try:
-            folder.mkdir(parents=True)
+            paths.make_folder(folder.parent)
+            folder.mkdir()
         except OSError as error:
-            raise StoreError(error.errno, f"the run store {self.folder} cannot be written: {error.strerror}") from error
+            raise StoreError(
+                error.errno, f"the run store {self.folder} cannot be written: {_trouble(error)}"
+            ) from error
         try:
             yield folder
         finally:
@@ -271,6 +278,26 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _share(run: Path, mode: int) -> None:
+    """Make a run's folder as open as ``mode``, the store's permissions, says; its files are for others to read."""
+    with suppress(PermissionError):  # there are disks that keep no permissions
+        for file in run.iterdir():
+            file.chmod(mode & 0o444 | 0o600)
+        run.chmod(mode)
+
+
+def _trouble(error: OSError) -> str:
+    """What went wrong, with the folder that is closed and whose it is, where that is the trouble."""
+    if not isinstance(error, PermissionError) or error.filename is None:
+        return error.strerror
+    folder = Path(error.filename).parent
+    try:
+        whose = f", which belongs to {folder.owner()}"
+    except (OSError, KeyError):  # no name for that number
+        whose = ""
+    return f"{error.strerror} in {folder}{whose}"
 
 
 def _sha256(data: bytes) -> str:

@@ -67,7 +67,6 @@ def _hash_of(documents: Iterable[str]) -> str:
 # ---- docstrings
 
 
-@lru_cache(maxsize=2)
 def _docstrings(split: str) -> Text:
     return tuple(document for document in _standard_library_text() if split_of(document) == split)
 
@@ -78,6 +77,7 @@ def split_of(document: str) -> str:
     return "validation" if share < VALIDATION_SHARE else "train"
 
 
+@lru_cache(maxsize=1)
 def _standard_library_text() -> Text:
     """All documents of the standard library, from the cache if they were collected before."""
     root = Path(sysconfig.get_paths()["stdlib"])
@@ -88,17 +88,17 @@ def _standard_library_text() -> Text:
             f"{root}: use a Python that has them, or the corpus 'wikitext'"
         )
     cache = paths.data_dir() / "docstrings" / f"{_fingerprint(root, files)}.json"
-    if cache.exists():
-        try:
-            kept = json.loads(cache.read_bytes())
-            if kept["sha256"] == _hash_of(kept["documents"]):
-                return tuple(kept["documents"])
-        except (ValueError, KeyError, TypeError, AttributeError):
-            pass
-        warnings.warn(f"{cache} is damaged; collecting the text again", stacklevel=2)
+    try:
+        kept = json.loads(cache.read_bytes())
+        if kept["sha256"] == _hash_of(kept["documents"]):
+            return tuple(kept["documents"])
+        raise ValueError("its text does not match its checksum")
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        warnings.warn(f"{cache} is damaged or closed ({problem!r}); collecting the text again", stacklevel=2)
     documents = collect(root, files)
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    paths.write_atomically(cache, json.dumps({"sha256": _hash_of(documents), "documents": documents}).encode())
+    paths.keep(cache, json.dumps({"sha256": _hash_of(documents), "documents": documents}).encode())
     return documents
 
 
@@ -179,8 +179,10 @@ def _wikitext(split: str) -> Text:
     except (OSError, ValueError, KeyError) as error:  # no network; not there, damaged, no such split; no such column
         raise DataUnavailable(
             f"WikiText-103 is not available: loading the {split} split of {' / '.join(source)} failed: {error}\n"
-            f"Either connect to the network once, or put its published parquet files, or train.parquet and "
-            f"validation.parquet with a column 'text', into {folder}, or use the embedded text: corpus=\"docstrings\"."
+            f"Either connect to the network once (where a proxy has a certificate of its own, let the environment "
+            f"variable SSL_CERT_FILE name the file of those to trust), or put its published parquet files, or "
+            f"train.parquet and validation.parquet with a column 'text', into {folder}, or use the embedded text: "
+            f'corpus="docstrings".'
         ) from error
     return tuple(dict.fromkeys(articles(lines)))
 

@@ -10,6 +10,7 @@ is ever unpickled and nothing is unpacked to disk.
 
 import gzip
 import math
+import re
 import struct
 import tarfile
 import zlib
@@ -207,6 +208,11 @@ def _fetch(origin: Origin, file: str) -> Path:
             f"{origin.name} is not available: {reason}\nEither put these files, from {origin.base_url}, into "
             f"{store.abspath}:{files}\nor use {origin.embedded}."
         ) from error
+    except OSError as error:
+        raise DataUnavailable(
+            f"{origin.name} cannot be kept in {folder}: {error}\nEither let the environment variable EUREKA_DATA name "
+            f"another folder, or use {origin.embedded}."
+        ) from error
 
 
 def _download(url: str, output_file: str, store: pooch.Pooch) -> None:
@@ -216,7 +222,18 @@ def _download(url: str, output_file: str, store: pooch.Pooch) -> None:
     try:
         get(url, output_file, store)
         _check_gzip(output_file, url)
+    except requests.exceptions.SSLError as error:  # which is a ConnectionError, but there is a connection
+        raise DataUnavailable(
+            f"the connection is not secure ({_in_short(error)}). Where a proxy has a certificate of its own, let the "
+            f"environment variable REQUESTS_CA_BUNDLE name the file of the certificates to trust"
+        ) from error
     except requests.ConnectionError as error:
         raise DataUnavailable(f"no connection ({type(error).__name__})") from error
     except ValueError as error:  # a login page or a proxy's: it will not go away by asking again
         raise DataUnavailable(str(error)) from error
+
+
+def _in_short(error: BaseException) -> str:
+    """What OpenSSL said, such as "certificate verify failed: self-signed certificate", out of all who passed it on."""
+    said = re.search(r"\] ([^(\[]+) \(_ssl", str(error))
+    return said[1] if said else type(error).__name__

@@ -277,8 +277,7 @@ def load_tokens(corpus: str, documents: int, vocabulary: int) -> Tokenised:
     tokeniser = train_tokeniser(texts["train"], vocabulary)
     found = Tokenised({split: _cut(tokeniser, text) for split, text in texts.items()}, tokeniser.to_str())
     notes = {"tokeniser": found.tokeniser_json, "sha256": found.sha256}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    paths.write_atomically(path, safetensors.torch.save(found.rows, notes))
+    paths.keep(path, safetensors.torch.save(found.rows, notes))
     return found
 
 

@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from eureka_lib.paths import make_folder
 from eureka_lib.training.loop import Trainer
 
 
@@ -40,7 +41,7 @@ def save(path: Path, trainer: Trainer, facts: dict[str, Any], extra: Mapping[str
     notes["sha256"] = _checksum(on_disk, notes)
     part = path.with_suffix(f".{uuid.uuid4().hex}")  # two processes may train the same, on two machines
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         safetensors.torch.save_file(on_disk, part, notes)
         os.replace(part, path)
     except (OSError, SafetensorError) as error:

@@ -74,7 +74,7 @@ def uncached(tmp_path, monkeypatch):
 
 
 def forget():
-    for cached in (corpora._docstrings, corpora._wikitext, corpora.checksum, load_tokens):
+    for cached in (corpora._standard_library_text, corpora._wikitext, corpora.checksum, load_tokens):
         cached.cache_clear()
 
 
@@ -134,9 +134,19 @@ def test_what_was_collected_is_kept_and_what_is_damaged_is_collected_again(libra
     for damaged in ("{", "[]", "{}", json.dumps(content | {"documents": content["documents"][1:]})):
         kept.write_text(damaged)
         forget()
-        with pytest.warns(UserWarning, match=f"{kept.name} is damaged; collecting the text again"):
+        with pytest.warns(UserWarning, match=f"{kept.name} is damaged or closed .*; collecting the text again"):
             assert both_splits() == first
     assert [path.name for path in (uncached / "docstrings").iterdir()] == [kept.name]
+
+
+def test_where_nothing_can_be_kept_the_text_is_there_all_the_same(library, uncached, monkeypatch):
+    monkeypatch.setattr(corpora.sysconfig, "get_paths", lambda: {"stdlib": str(library)})
+    first = both_splits()
+    forget()
+    monkeypatch.setenv("EUREKA_DATA", "/dev/null/data")
+    with pytest.warns(UserWarning, match="/dev/null/data/docstrings/.* could not be kept .*EUREKA_DATA") as said:
+        assert both_splits() == first
+    assert len(said) == 1
 
 
 def test_other_sources_are_another_text(library, uncached, monkeypatch):

@@ -9,6 +9,7 @@ import hashlib
 import io
 import logging
 import socket
+import ssl
 import struct
 import tarfile
 import threading
@@ -63,6 +64,27 @@ def idx_files() -> dict[str, bytes]:
     test = {IMAGE_FILE: gzip.compress(idx(IMAGES)), LABEL_FILE: gzip.compress(idx(LABELS))}
     train = {"train-images-idx3-ubyte.gz": idx(IMAGES[:4] // 2), "train-labels-idx1-ubyte.gz": idx(LABELS[:4])}
     return test | {name: gzip.compress(data) for name, data in train.items()}
+
+
+# For 127.0.0.1, by nobody; made for this test with openssl, and its key protects nothing.
+SELF_SIGNED = """\
+-----BEGIN CERTIFICATE-----
+MIIBkDCCATagAwIBAgIUXRFXxIlBXJx0Jf850OmPnUqxxzYwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJMTI3LjAuMC4xMCAXDTI2MTEyNTE4MjAxNVoYDzIxMjYxMTAx
+MTgyMDE1WjAUMRIwEAYDVQQDDAkxMjcuMC4wLjEwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAAQaiK4EI14nMuiSpMlbDvyu9RGFdJdIg2Rp5XkOGstiEsrjB8Z+JKKg
+iT0bQjUarSeDZL6MQLomLzbUfRtJWuvwo2QwYjAdBgNVHQ4EFgQUTsVhRRJPvxfv
+AUFs8pR+sqMIQt0wHwYDVR0jBBgwFoAUTsVhRRJPvxfvAUFs8pR+sqMIQt0wDwYD
+VR0TAQH/BAUwAwEB/zAPBgNVHREECDAGhwR/AAABMAoGCCqGSM49BAMCA0gAMEUC
+IQCJO2T8hn5nFf3E5h1yBnalhv9y0OCpEldxfBtOuiLSJAIgY6mehfoY31zOvppy
+U0ICONCej9zz5im99i9Ku+X+EKk=
+-----END CERTIFICATE-----
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgQDeovcN7lc+OvAIN
+OTS1FHP+qXuwWAp9tXVCVRPDwbuhRANCAAQaiK4EI14nMuiSpMlbDvyu9RGFdJdI
+g2Rp5XkOGstiEsrjB8Z+JKKgiT0bQjUarSeDZL6MQLomLzbUfRtJWuvw
+-----END PRIVATE KEY-----
+"""
 
 
 class Server:
@@ -251,6 +273,24 @@ def test_without_a_network_the_error_comes_at_once_and_says_what_to_do(server):
     natural = replace(CIFAR10, base_url=server.url)
     with pytest.raises(DataUnavailable, match='or use the embedded photographs: indicator_source="photographs"'):
         downloads.load_cifar10("test", natural)
+
+
+def test_a_certificate_that_is_not_trusted_is_not_called_no_connection(server, tmp_path):
+    (tmp_path / "pem").write_text(SELF_SIGNED)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "pem")
+    server.http.socket = context.wrap_socket(server.http.socket, server_side=True)
+    origin = replace(server.publish(MNIST, idx_files()), base_url=server.url.replace("http:", "https:"))
+    said = r"not secure \(certificate verify failed: self.signed certificate\).*REQUESTS_CA_BUNDLE"
+    with pytest.raises(DataUnavailable, match=said) as caught:
+        downloads.load_mnist("test", origin)
+    assert "no connection" not in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_written_is_named(monkeypatch):
+    monkeypatch.setenv("EUREKA_DATA", "/dev/null/data")
+    with pytest.raises(DataUnavailable, match="MNIST cannot be kept in /dev/null/data/mnist: .*\n.*EUREKA_DATA name"):
+        downloads.load_mnist("test")
 
 
 def test_files_put_there_by_hand_are_accepted_if_they_are_the_right_ones(server):

@@ -1,15 +1,21 @@
-"""Every test session, notebooks under nbval included, runs at profile smoke, headless, in folders of its own."""
+"""A plugin of pytest's, by pyproject.toml: every session is at profile smoke, headless, in folders of its own."""
 
 import atexit
 import json
 import os
 import shutil
 import tempfile
+from pathlib import Path
+
+from eureka_lib.execute.surroundings import secluded
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share the folders of the process that started them
     products = tempfile.mkdtemp(prefix="eureka-tests-")
     atexit.register(shutil.rmtree, products, ignore_errors=True)
+    own = secluded(os.environ, Path(products))  # whatever the tester's own settings say
+    os.environ.clear()
     os.environ.update(
+        own,
         EUREKA_PROFILE="smoke",
         EUREKA_HEADLESS="1",
         EUREKA_STORE=f"{products}/runs",
