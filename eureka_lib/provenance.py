@@ -1,10 +1,12 @@
 """Where a result comes from: the versions, the machine and the commit behind it."""
 
+import inspect
 import os
 import platform
 import subprocess
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -32,6 +34,22 @@ def git_commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return commit + ("+changes" if changed else "")
+
+
+def is_own(thing: Any) -> bool:
+    """Whether a function or class is the user's own, and not the library's."""
+    return getattr(thing, "__module__", "").split(".")[0] != __package__
+
+
+def source_of(thing: Any) -> str:
+    """The source code of a function or class; ValueError if there is none to be read."""
+    try:
+        return inspect.getsource(thing)
+    except (OSError, TypeError) as error:
+        raise ValueError(
+            f"the source of {thing!r} cannot be read, and stored runs are known by it: define it by def or class in a "
+            "file or a notebook's cell"
+        ) from error
 
 
 def _git(*words: str) -> str:

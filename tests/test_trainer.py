@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 
 from eureka_lib import trainer
-from eureka_lib.experiment import run, run_together, stack_key, unfinished_path
+from eureka_lib.experiment import run, run_together, unfinished_path
 from eureka_lib.runs import RunStore
-from eureka_lib.sweep import stacks_of, sweep
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}  # fp32 sums in another order, over the dozen steps of these trainings
 
@@ -54,19 +53,6 @@ def test_what_is_stored_leaves_the_stack_smaller(tiny, store):
 def test_what_cannot_be_stacked_is_refused(tiny, store, change):
     with pytest.raises(ValueError, match="cannot be trained as one stack: allowed are ViTs without stochastic depth"):
         run_together([tiny, tiny.vary(**change)], store)
-
-
-def test_a_sweep_forms_stacks_by_itself(tiny, store, capsys):
-    from eureka_lib import profiles
-
-    resnets = [profiles.get("smoke").resnet.vary(steps=4, evaluate_every=4, test_samples=50, seed=s) for s in (0, 1)]
-    experiments = [tiny.vary(seed=s) for s in range(3)] + [tiny.vary(seed=s, attention="norm_softmax") for s in (0, 1)]
-    assert [len(group) for group in stacks_of([*experiments, *resnets], 2)] == [2, 1, 2, 1, 1]
-    assert all(len({stack_key(e) for e in group}) == 1 for group in stacks_of(experiments, 8))
-    found = sweep([*experiments, *resnets], store=store, stack=8)
-    assert [one.meta["stacked_with"] for one in found] == [2, 2, 2, 1, 1, 0, 0]
-    assert [one.key for one in found] == [e.key for e in [*experiments, *resnets]]
-    assert "7/7 done, 0 running, 0 stored, 0 failed" in capsys.readouterr().out
 
 
 INTERRUPTED = """
