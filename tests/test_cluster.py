@@ -25,7 +25,7 @@ from eureka_lib.pools import InProcess
 from eureka_lib.runs import RunStore
 from eureka_lib.sweep import SweepError, sweep
 
-ENDURANCE = int(os.environ.get("EUREKA_ENDURANCE", 40))
+ENDURANCE = int(os.environ.get("EUREKA_ENDURANCE", 24))
 KILL_EVERY = 2.0  # seconds
 
 
@@ -48,10 +48,11 @@ def pids_of(client):
 
 
 def kill_now_and_then(client, log, over, killed):
-    """Kill one of the workers that have shown that they work, every few seconds, until ``over``."""
+    """Kill one of the workers that have shown that they work, every few seconds, until ``over``; never the last."""
     while not over.wait(KILL_EVERY):
-        at_work = sorted(pids_of(client) & Log.read(log).pids)
-        if at_work:
+        there = pids_of(client)
+        at_work = sorted(there & Log.read(log).pids)
+        if at_work and len(there) > 1:
             killed.append(random.choice(at_work))
             os.kill(killed[-1], signal.SIGKILL)
 
