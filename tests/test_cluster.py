@@ -18,6 +18,7 @@ from pathlib import Path
 import dask_jobqueue
 import pytest
 from distributed import Client, LocalCluster
+from test_sweep import own  # noqa: F401
 from watching import Deadly, Log, Watched, check_store, experiments, wait_until
 
 from eureka_lib import cluster
@@ -123,6 +124,10 @@ def test_a_run_that_kills_its_workers_is_named_and_the_others_finish(client, loc
         sweep(wanted, Deadly(client.get_executor(), poison), store)
     assert f"the worker of run {poison} was lost (KilledWorker: " in capsys.readouterr().out
     check_store(store.folder, [e for e in wanted if e.key != poison])
+
+
+def test_own_attention_goes_to_the_cluster(own, client, store):
+    assert len(own["with_own"](client.get_executor(), store.folder)) == 2
 
 
 def test_the_notebooks_cluster_and_a_gpu_for_each_task(client, local, store, monkeypatch, tmp_path):

@@ -91,7 +91,7 @@ def check_store(folder, wanted, killed=0):
     return {run.key: run.meta["history_sha256"] for run in runs}
 
 
-def wait_until(condition, seconds=120):
+def wait_until(condition, seconds=300):
     """Wait until ``condition()`` is true; what it is then."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
