@@ -25,12 +25,11 @@ share, and this library with its environment. Then the call that trains eight ru
 The notebooks use a cluster that is there already: ``EUREKA_STORE=/shared/eureka/runs ./run_all.sh paper --scheduler
 tcp://login1:8786 --per-task GPU=1``, where ``cluster.scheduler_address`` or ``dask scheduler`` prints the address.
 Without SLURM: ``dask scheduler`` on one machine, ``dask worker ADDRESS --nthreads 1 --nworkers 8`` (or one a GPU, with
-``CUDA_VISIBLE_DEVICES`` and ``--resources GPU=1``) on the others. Stacks are formed where ``sweep`` is called: from a
-machine without a GPU, ask for them with ``stack=16``.
+``CUDA_VISIBLE_DEVICES`` and ``--resources GPU=1``) on the others.
 
 What happens to whom. A worker that is killed, or whose job ends, is replaced by whoever started it (dask's nanny,
 SLURM); its run is trained again, from where it was last saved. A run that kills its workers (dask tries it on four,
-and we send it off four times) is named, and all others finish. Where jobs are preempted more often than that, set
+and we send it off three times) is named, and all others finish. Where jobs are preempted more often than that, set
 ``DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES`` for the scheduler. If the calling process is killed, workers finish
 and store what they have begun; the same call again trains the rest.
 
@@ -66,6 +65,7 @@ def connect(address: str, per_task: Mapping[str, float] | None = None) -> Iterat
     except OSError as error:
         raise ConnectionError(f"no dask scheduler answers at {address}: {error}") from error
     with client:
+        print(f"{address} has {len(client.nthreads())} workers now; more may come", flush=True)
         yield client.get_executor(resources=dict(per_task or {}))
 
 

@@ -24,8 +24,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from eureka_lib import pools, profiles, trainer
+from eureka_lib import profiles, trainer
 from eureka_lib.experiment import Experiment, run
+from eureka_lib.pools import Workers
 from eureka_lib.runs import RunStore
 
 IDENTICAL, ROUNDING, OTHER = "identical", "up to rounding", "other samples"
@@ -95,7 +96,7 @@ def interrupted(experiment: Experiment, store: RunStore) -> pd.DataFrame:
 
 def in_another_process(experiment: Experiment, store: RunStore) -> pd.DataFrame:
     """In a worker, as a sweep does it."""
-    with pools.workers(1) as pool:
+    with Workers(1) as pool:
         return pool.submit(again, experiment, store).result()
 
 

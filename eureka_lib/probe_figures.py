@@ -5,24 +5,25 @@ row per probe; the figures take the :func:`answers` in it to one question, a key
 """
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
+from loky import cpu_count
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from threadpoolctl import threadpool_limits
 
-from eureka_lib import figures, pools
+from eureka_lib import figures
 from eureka_lib.analysis import probes
 from eureka_lib.analysis.eureka import Moment
 from eureka_lib.analysis.probes import ALL_TOKENS, CLS, OUTPUT, Place, Samples
 from eureka_lib.experiment import Experiment
+from eureka_lib.pools import Workers
 from eureka_lib.probe_rules import NOT_YET_MADE, RECOGNISED
 from eureka_lib.progress import Progress
 from eureka_lib.runs import Run
@@ -145,13 +146,9 @@ def probe(jobs: Sequence[Job], samples: int) -> pd.DataFrame:
     majority class; and, where it is a part of the question, the accuracy on the control task (control) and the lengths
     of the codes in bits (online, uniform). Same jobs, same table.
     """
-    workers = min(len(jobs), pools.cores())
-    with ProcessPoolExecutor(workers, get_context("spawn"), pools.end_with_parent) as pool:
+    with Workers(min(len(jobs), cpu_count())) as pool:
         futures = [pool.submit(answer, job, samples) for job in jobs]
-        try:
-            _follow(futures)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        _follow(futures)
     return pd.concat([future.result() for future in futures], ignore_index=True)
 
 

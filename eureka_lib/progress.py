@@ -15,6 +15,8 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+KNOWN_FROM = 0.05
+
 
 def headless() -> bool:
     """True if nobody looks on while this process runs."""
@@ -32,6 +34,7 @@ class Progress:
     """Shows how much of a long piece of work is done: ``with Progress("training", total) as p: p.update(done)``.
 
     ``total`` is in any unit (training steps, say); ``lines`` is how many plain lines a headless run prints at most.
+    Time left is not told before ``KNOWN_FROM`` of it is done, since a start says little.
     """
 
     def __init__(self, title: str, total: float, lines: int = 10):
@@ -39,7 +42,7 @@ class Progress:
         self.started, self.printed = time.monotonic(), 0
 
     def __enter__(self) -> "Progress":
-        layout = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+        layout = "{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
         self.bar = None if headless() else tqdm(total=self.total, desc=self.title, bar_format=layout)
         self.update(0)
         return self
@@ -52,13 +55,14 @@ class Progress:
         """Say that ``done`` of ``total`` is done; ``note`` is a few words on the state."""
         fraction = min(done / self.total, 1.0) if self.total else 1.0
         elapsed = time.monotonic() - self.started
-        left = elapsed * (1 - fraction) / fraction if fraction else None
+        left = elapsed * (1 - fraction) / fraction if fraction >= KNOWN_FROM else None
+        words = ", ".join(filter(None, [note, None if left is None else f"{clock(left)} left"]))
         if self.bar is not None:
             self.bar.n = min(done, self.total)
-            self.bar.set_postfix_str(note)  # which draws it
+            self.bar.set_postfix_str(words)  # which draws it
         elif int(fraction * self.lines) > self.printed:
             self.printed = int(fraction * self.lines)
-            print(f"{self.title}: {fraction:4.0%}, {note + ', ' if note else ''}{clock(left or 0)} left", flush=True)
+            print(f"{self.title}: {fraction:4.0%}, {words}", flush=True)
         _write_status(self.title, note, fraction, left)
 
     def say(self, text: str) -> None:

@@ -1,31 +1,45 @@
 """Many experiments at once: ``sweep(experiments)`` returns their runs, training those that are not stored yet.
 
-The same call serves eight runs on a laptop and thousands on a cluster: the work goes to an executor with the
-``concurrent.futures`` interface. By default that is this process for one run, else a worker process per core (one on
-a GPU), one thread each; or the dask cluster that ``EUREKA_SCHEDULER`` names (:mod:`eureka_lib.cluster`).
+The same call serves eight runs on a laptop and thousands on a cluster: each run is a task for any executor with the
+``concurrent.futures`` interface. By default that is this process for a single run, else a worker process per core (one
+on a GPU), one thread each; or the dask cluster that ``EUREKA_SCHEDULER`` names (:mod:`eureka_lib.cluster`).
 
-Nothing that has finished is lost, and nothing finished is trained twice: a run is stored by the process that trained
-it, which looks into the store right before. So whatever is killed, a worker or this process, the same call goes on
-from what is stored. A task whose worker is lost is tried again, up to a limit.
+A task looks into the store first and keeps its run there, so it may be done twice by whomever, and nothing that has
+finished is lost or trained twice. Whatever is killed, a worker or this process, the same call goes on from what is
+stored. A task whose worker is lost is tried again, up to a limit.
 """
 
+import linecache
 import os
 import random
+import re
+import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, CancelledError, Executor, Future, wait
-from contextlib import contextmanager
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
+from contextlib import AbstractContextManager, closing, nullcontext
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
-from eureka_lib import cluster, pools
-from eureka_lib.experiment import Experiment, stored
-from eureka_lib.follow import Note, Tally, Task, do
-from eureka_lib.runs import Run, RunStore
-from eureka_lib.trainer import device
+from loky import cpu_count
 
-POLL_SECONDS = 0.5
-NOT_BEGUN = "not begun any more"
+from eureka_lib import cluster
+from eureka_lib.experiment import ALL_TASKS, TASKS, Experiment, run, stored
+from eureka_lib.models.attention import LEARNED, NORMALISERS, QUERY_KEY
+from eureka_lib.pools import InProcess, Workers
+from eureka_lib.progress import Progress
+from eureka_lib.provenance import is_own
+from eureka_lib.runs import Run, RunStore, StoreError
+from eureka_lib.tasks.images import SOURCES
+from eureka_lib.trainer import OnEvaluation, device
+
+TRIES = 3  # of a task whose worker is lost
+PATIENCE = 60  # seconds until what another machine has stored must be visible here, through a network's caches
 NAMED_AT_MOST = 5  # reasons in a message, and runs for each of them
+OUT_OF_MEMORY = "out of memory? Train fewer at a time, as with executor=eureka_lib.pools.Workers(1)"
+CRASH = "compiled code crashed; the terminal has the lines of Python where, and run(experiment) alone repeats it"
+# Where experiments find by name what may be the user's own.
+REGISTRIES: tuple[dict[str, Any], ...] = (NORMALISERS, LEARNED, QUERY_KEY, TASKS, ALL_TASKS, SOURCES)
 
 
 class SweepError(RuntimeError):
@@ -41,20 +55,20 @@ def sweep(
 ) -> list[Run]:
     """Runs of ``experiments``, in their order; stored ones are loaded, the others trained and stored.
 
-    ``executor`` must run tasks on machines that share the store's folder; ``weights_every`` is that of ``run``. Raises
-    :class:`SweepError` at the end, after all others have finished, if some experiments could not be trained; and
-    StoreError before anything is trained if something has to be and the store cannot be written.
+    ``executor`` must run tasks on machines that share the store's folder; ``weights_every`` is that of ``run``. An
+    attention of one's own reaches the workers, wherever it is defined; only a standard ProcessPoolExecutor wants it in
+    a module. Raises :class:`SweepError` at the end, after all others have finished, if some experiments could not be
+    trained; and StoreError before anything is trained if something has to be and the store cannot be written.
     """
-    store = store or RunStore()
-    runs = {e.key: stored(e, store, weights_every) for e in experiments}
-    missing = [e for e in {e.key: e for e in experiments}.values() if runs[e.key] is None]
-    print(f"{title}: {len(runs)} runs, {len(runs) - len(missing)} of them stored, {len(missing)} to train", flush=True)
+    store = RunStore((store or RunStore()).folder.absolute())
+    tasks = [Task(e, key, store, weights_every, _own(e)) for key, e in {e.key: e for e in experiments}.items()]
+    runs = {task.key: found for task in tasks if (found := task.load())}
+    missing = [task for task in tasks if task.key not in runs]
+    print(f"{title}: {len(tasks)} runs, {len(runs)} of them stored, {len(missing)} to train", flush=True)
     if missing:
-        stacks = [[experiment] for experiment in missing]
-        # Slow and fast ones mixed, so that the time left can be told from the steps done; and differently each time, so
-        # that two sweeps of the same experiments seldom train the same one at the same time.
-        random.Random().shuffle(stacks)
-        runs |= _train(stacks, executor, store, title, weights_every, [run for run in runs.values() if run])
+        _check_writable(store)
+        random.Random().shuffle(missing)  # so that two sweeps of the same seldom train the same run at the same time
+        runs |= _train_all(missing, executor, title)
     return [runs[e.key] for e in experiments]
 
 
@@ -64,91 +78,169 @@ def sweep_groups(groups: Mapping[Any, Sequence[Experiment]], **options) -> dict[
     return {name: list(islice(runs, len(experiments))) for name, experiments in groups.items()}
 
 
-def _train(
-    stacks: list[list[Experiment]], executor: Executor | None, store: RunStore, title: str, weights_every: int,
-    stored: Sequence[Run],
-) -> dict[str, Run]:  # fmt: skip
-    """Train all stacks and return the runs by key."""
-    with store.scratch() as notes:
-        tasks = []
-        for members in stacks:
-            keys = [e.key for e in members]
-            tasks.append(Task(members, keys, store.folder.absolute(), weights_every, Note(notes / keys[0])))
-        tally = Tally(title, tasks, stored)
-        try:
-            with tally.progress, _pool(executor, len(tasks)) as pool:
-                _follow(tasks, pool, tally)
-        except KeyboardInterrupt:
-            kept = sum((store.folder / key).is_dir() for key in tally.keys)
-            print(f"{title}: stopped; {kept} of {len(tally.keys)} are stored, and the same call trains the rest")
-            raise
-    _raise_failures(tally)
-    return tally.runs
+class Task(NamedTuple):
+    """A run to train, the store it goes to, and what it needs that is the user's ``own`` (see :func:`_own`)."""
+
+    experiment: Experiment
+    key: str
+    store: RunStore
+    weights_every: int = 0
+    own: Sequence[tuple[int, str, Any, list[str]]] = ()
+
+    def load(self) -> Run | None:
+        """The run, if it is stored."""
+        return stored(self.experiment, self.store, self.weights_every)
 
 
-@contextmanager
-def _pool(executor: Executor | None, tasks: int) -> Iterator[Executor]:
-    """``executor`` as it is, or what suits the number of tasks, which ends with this block."""
-    if executor is not None:
-        yield executor
-    elif address := os.environ.get("EUREKA_SCHEDULER"):
-        with cluster.connect(address, cluster.parse_resources(os.environ.get("EUREKA_PER_TASK", ""))) as executor:
-            yield executor
-    elif tasks == 1:
-        yield pools.InProcess()
-    else:
-        with pools.workers(min(tasks, 1 if device().type == "cuda" else pools.cores())) as executor:
-            yield executor
+def train(task: Task, on_evaluation: OnEvaluation | None = None) -> None:
+    """What a worker does: make known what is the user's own, then train and store what is not stored yet."""
+    for registry, name, thing, lines in task.own:
+        if REGISTRIES[registry].get(name) is not thing:  # in another process than the user's
+            REGISTRIES[registry][name] = thing
+            linecache.cache[_file_of(thing)] = (0, None, lines, _file_of(thing))  # its source is a part of the key
+    if task.experiment.key != task.key:
+        raise RuntimeError("this worker's eureka_lib is not the sweep's: the same experiment has another key here")
+    run(task.experiment, task.store, on_evaluation, task.weights_every)
 
 
-def _follow(tasks: list[Task], pool: Executor, tally: Tally) -> None:
-    """Submit all tasks, and those that must be tried again, until there are none."""
-    if isinstance(pool, pools.InProcess):  # which leaves no other moment to look
-        for task in tasks:
-            task.note.look = tally.look
+def _own(experiment: Experiment) -> list[tuple[int, str, Any, list[str]]]:
+    """What ``experiment`` takes by name and the library does not have: index in REGISTRIES, name, thing, its source."""
+    names = {value for part in (experiment.task, experiment.model) for value in vars(part).values()}
+    found = [(i, name, known[name]) for i, known in enumerate(REGISTRIES) for name in names & known.keys()]
+    own = {name for _, name, thing in found if callable(thing) and is_own(thing)}
+    return [(i, name, thing, linecache.getlines(_file_of(thing))) for i, name, thing in found if name in own]
+
+
+def _file_of(thing: Any) -> str:
+    return thing.__code__.co_filename if hasattr(thing, "__code__") else ""
+
+
+def _train_all(tasks: list[Task], executor: Executor | None, title: str) -> dict[str, Run]:
+    """Train all ``tasks`` and return the runs by key; SweepError if some could not be."""
+    runs, errors = {}, {}
     try:
-        while tasks or tally.open:
-            for task in tasks:
-                future = _submit(task, pool, tally)
-                tally.open[future] = task
-                if future.done():
-                    tally.look()
-            wait(tally.open, POLL_SECONDS, FIRST_EXCEPTION)
-            tally.look()
-            tasks, tally.again = tally.again, []
-    except BaseException:
-        tally.give_up()
+        with (
+            _pool(executor, len(tasks)) as pool,
+            Progress(title, len(tasks)) as progress,
+            closing(_outcomes(tasks, pool, progress)) as outcomes,
+        ):
+            for task, error, running in outcomes:
+                try:
+                    runs |= {task.key: _stored_by_worker(task)} if error is None else {}
+                except StoreError as problem:
+                    error = problem
+                errors |= {task.key: error} if error is not None else {}
+                done = len(runs) + len(errors)
+                half = max(0, running - 1) / 2  # those under way count half, but for the one that has just begun
+                progress.update(done + half, f"{done}/{len(tasks)} done, {len(errors)} failed")
+                if isinstance(error, StoreError):  # whatever is trained from here on would be lost, too
+                    break
+    except KeyboardInterrupt:
+        kept = sum(task.load() is not None for task in tasks)
+        print(f"{title}: stopped; {kept} of {len(tasks)} are stored, and the same call trains the rest", flush=True)
         raise
+    errors |= {task.key: CancelledError("given up after that") for task in tasks if task.key not in runs | errors}
+    if errors:
+        raise SweepError(_in_words(errors, len(tasks))) from next(iter(errors.values()))
+    return runs
 
 
-def _submit(task: Task, pool: Executor, tally: Tally) -> Future:
+def _outcomes(
+    tasks: list[Task], pool: Executor, progress: Progress
+) -> Iterator[tuple[Task, BaseException | None, int]]:
+    """Each task as it ends, its error, and how many are running; those whose worker was lost come again at the end.
+
+    Closing it, also by an exception, takes back what has not begun.
+    """
+    for tries_left in reversed(range(TRIES)):
+        futures = {_submit(pool, task, progress, i): task for i, task in enumerate(tasks)}
+        tasks = []
+        try:
+            for future in as_completed(futures):
+                task, error = futures[future], _error_of(future)
+                if tries_left and _is_loss(error):
+                    progress.say(f"the worker of run {task.key} was lost ({_cause_of(error)}); it is tried again")
+                    tasks.append(task)
+                else:
+                    yield task, error, sum(other.running() for other in futures)
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def _submit(pool: Executor, task: Task, progress: Progress, before: int) -> Future:
+    """Hand ``task`` to the pool; in this process its evaluations count as progress, after ``before`` other runs."""
+    steps = task.experiment.training.steps
+    look = (lambda history: progress.update(before + history["step"].iloc[-1] / steps),)
     try:
-        if tally.given_up:
-            raise CancelledError
-        return pool.submit(do, task)
-    except Exception as error:  # also of a pool that is broken or shut down
+        return pool.submit(train, task, *(look if isinstance(pool, InProcess) else ()))
+    except Exception as error:  # of a pool that is broken or shut down
         future = Future()
         future.set_exception(error)
         return future
 
 
-def _raise_failures(tally: Tally) -> None:
-    """Raise SweepError if there are failures, with the first few runs of each of the first few reasons."""
-    if not tally.failures:
-        return
+def _pool(executor: Executor | None, tasks: int) -> AbstractContextManager[Executor]:
+    """``executor`` as it is, or what suits the number of tasks, which ends with this block."""
+    if executor is not None:
+        return nullcontext(executor)
+    if address := os.environ.get("EUREKA_SCHEDULER"):
+        return cluster.connect(address, cluster.parse_resources(os.environ.get("EUREKA_PER_TASK", "")))
+    if tasks == 1:
+        return nullcontext(InProcess())
+    return Workers(min(tasks, 1 if device().type == "cuda" else cpu_count()))
+
+
+def _check_writable(store: RunStore) -> None:
+    try:
+        store.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=store.folder):
+            pass
+    except OSError as error:
+        raise StoreError(error.errno, f"the run store {store.folder} cannot be written: {error.strerror}") from error
+
+
+def _stored_by_worker(task: Task) -> Run:
+    deadline = time.monotonic() + PATIENCE
+    while (found := task.load()) is None:
+        if time.monotonic() > deadline:
+            raise StoreError(f"a worker has stored run {task.key}, but not in {task.store.folder} as seen from here")
+        time.sleep(0.1)
+        task.store.keys()  # makes a network file system look again
+    return found
+
+
+def _error_of(future: Future) -> BaseException | None:
+    if future.cancelled():
+        return ConnectionError("the executor has cancelled it, as dask does if its scheduler is gone")
+    return future.exception()
+
+
+def _is_loss(error: BaseException | None) -> bool:
+    """Whether a task failed because the process that worked on it ended."""
+    return isinstance(error, BrokenExecutor) or cluster.is_loss(error)
+
+
+def _cause_of(error: BaseException) -> str:
+    """The signal that ended a worker, and what to do; what the executor says where it does not know it."""
+    for signal in re.findall(r"\bSIG[A-Z]+\b", str(error)):
+        return f"{signal}: {OUT_OF_MEMORY if signal == 'SIGKILL' else CRASH}"
+    return f"{type(error).__name__}: {error}"
+
+
+def _in_words(errors: Mapping[str, BaseException], tasks: int) -> str:
+    """The first few runs of each of the first few reasons."""
     failed: dict[str, list[str]] = {}
-    for key, error in tally.failures.items():
-        reason = NOT_BEGUN if isinstance(error, CancelledError) else f"{type(error).__name__}: {error}"
+    for key, error in errors.items():
+        reason = f"{type(error).__name__}: {error}"
+        if _is_loss(error):
+            reason = f"its worker was lost in each of {TRIES} tries, by {_cause_of(error)}"
         failed.setdefault(reason, []).append(key)
-    idle = failed.pop(NOT_BEGUN, [])
-    reasons = [f"{_first_few(keys)}: {reason}" for reason, keys in islice(failed.items(), NAMED_AT_MOST)]
-    reasons += [f"{_first_few(idle)}: {NOT_BEGUN}"] if idle else []
-    raise SweepError(
-        f"{len(tally.failures)} of {len(tally.keys)} runs failed ({'; '.join(reasons)}). The others are stored; "
+    reasons = []
+    for reason, keys in islice(failed.items(), NAMED_AT_MOST):
+        more = f" and {len(keys) - NAMED_AT_MOST} more" if len(keys) > NAMED_AT_MOST else ""
+        reasons.append(f"{', '.join(keys[:NAMED_AT_MOST])}{more}: {reason}")
+    return (
+        f"{len(errors)} of {tasks} runs failed ({'; '.join(reasons)}). The others are stored; "
         "the same call again trains only what is missing."
-    ) from next(iter(tally.failures.values()))
-
-
-def _first_few(keys: Sequence[str]) -> str:
-    more = len(keys) - NAMED_AT_MOST
-    return ", ".join(keys[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+    )

@@ -7,29 +7,26 @@ import logging
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
 import time
-from concurrent.futures import Future
 from pathlib import Path
-from types import SimpleNamespace
 
 import dask_jobqueue
-import distributed
 import pytest
 from distributed import Client, LocalCluster
-from watching import Log, Watched, check_store, experiments, wait_until
+from test_sweep import own  # noqa: F401
+from watching import Deadly, Log, Watched, check_store, experiments, wait_until
 
-from eureka_lib import cluster, follow
+from eureka_lib import cluster
 from eureka_lib.pools import InProcess
 from eureka_lib.runs import RunStore
 from eureka_lib.sweep import SweepError, sweep
 
-ENDURANCE = int(os.environ.get("EUREKA_ENDURANCE", 40))
+ENDURANCE = int(os.environ.get("EUREKA_ENDURANCE", 24))
 KILL_EVERY = 2.0  # seconds
 
 
@@ -52,10 +49,11 @@ def pids_of(client):
 
 
 def kill_now_and_then(client, log, over, killed):
-    """Kill one of the workers that have shown that they work, every few seconds, until ``over``."""
+    """Kill one of the workers that have shown that they work, every few seconds, until ``over``; never the last."""
     while not over.wait(KILL_EVERY):
-        at_work = sorted(pids_of(client) & Log.read(log).pids)
-        if at_work:
+        there = pids_of(client)
+        at_work = sorted(there & Log.read(log).pids)
+        if at_work and len(there) > 1:
             killed.append(random.choice(at_work))
             os.kill(killed[-1], signal.SIGKILL)
 
@@ -113,62 +111,23 @@ def test_the_caller_is_killed_and_calls_again(local, store, tmp_path):
     again = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert f"12 runs, {kept} of them stored, {12 - kept} to train" in again
     assert sorted(Log.read(log).begun) == sorted(e.key for e in wanted)
-    (left,) = (store.folder / ".progress").iterdir()  # the killed caller's folder of notes, which prune will remove
-    shutil.rmtree(left)
     check_store(store.folder, wanted)
 
 
-def deadly(function, task, key):
-    """Do a task, but for one that crashes its process a second after it has begun.
-
-    Not at once, since a dask worker that ends as soon as it has started is not replaced.
-    """
-    if task.keys[0] != key:
-        return function(task)
-    with task.note:
-        time.sleep(1.2)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-class Deadly(Watched):
-    """Passes tasks on; the one of the run ``log`` kills its worker."""
-
-    def submit(self, function, task):
-        return self.inner.submit(deadly, function, task, self.log)
-
-
 def test_a_run_that_kills_its_workers_is_named_and_the_others_finish(client, local, store, monkeypatch, capsys):
+    monkeypatch.setattr("eureka_lib.sweep.TRIES", 2)
     monkeypatch.setattr(local.scheduler, "allowed_failures", 0)  # dask's patience, of usually four workers
     wanted = experiments(6)
     poison = wanted[2].key
-    with pytest.raises(SweepError, match=rf"1 of 6 runs failed \({poison}: WorkerLost: every worker that tried it was"):
+    reason = rf"1 of 6 runs failed \({poison}: its worker was lost in each of 2 tries, by KilledWorker"
+    with pytest.raises(SweepError, match=reason):
         sweep(wanted, Deadly(client.get_executor(), poison), store)
-    assert f"a worker was lost while it trained run {poison} (KilledWorker); trying again" in capsys.readouterr().out
+    assert f"the worker of run {poison} was lost (KilledWorker: " in capsys.readouterr().out
     check_store(store.folder, [e for e in wanted if e.key != poison])
 
 
-def lose(tally, task, error):
-    """Submit a task, and let it fail."""
-    future = Future()
-    future.set_exception(error)
-    tally.open, tally.again = {future: task}, []
-    tally.look()
-    return tally.again
-
-
-def test_tasks_that_only_waited_at_lost_workers_are_patiently_tried_again(tmp_path):
-    """On a cluster many tasks wait at one worker, and dask suspects them all if it is killed."""
-    (experiment,) = experiments(1)
-    note = follow.Note(tmp_path / experiment.key)
-    tasks = [follow.Task([experiment], [experiment.key], tmp_path, 0, note)]
-    tally = follow.Tally("waiting", tasks, [])
-    error = distributed.KilledWorker("do-1", SimpleNamespace(address="tcp://somewhere:1"), 3)
-    with tally.progress:
-        for _ in range(follow.LOST_WAITING_AT_MOST):
-            tasks = lose(tally, tasks[0], error)
-            assert len(tasks) == 1 and not tally.failures
-        assert not lose(tally, tasks[0], error)
-    assert "every worker that tried it was lost" in str(tally.failures[experiment.key])
+def test_own_attention_goes_to_the_cluster(own, client, store):
+    assert len(own["with_own"](client.get_executor(), store.folder)) == 2
 
 
 def test_the_notebooks_cluster_and_a_gpu_for_each_task(client, local, store, monkeypatch, tmp_path):

@@ -22,7 +22,7 @@ class Sizes:
     profile: str  # whose experiments are trained
     paper_depth: int  # blocks of the paper's ViT
     steps: int  # training steps of a small model in one measurement
-    sweep_runs: int  # seeds in a sweep on a CPU; on a GPU four times as many
+    sweep_runs: int  # seeds in a sweep
     sweep_steps: int  # that each of them trains
     processes: bool = True  # whether the sweep starts some, as is its default; that takes seconds
 

@@ -16,7 +16,7 @@ from eureka_lib import profiles
 from eureka_lib.benchmark.measure import Row, Setting, measure_against
 from eureka_lib.benchmark.sweeps import quietly
 from eureka_lib.experiment import Experiment
-from eureka_lib.pools import InProcess, workers
+from eureka_lib.pools import InProcess, Workers
 from eureka_lib.runs import RunStore, key_of
 from eureka_lib.sweep import sweep
 
@@ -78,7 +78,7 @@ def _dask_worker() -> Iterator[Executor]:
 
 EXECUTORS: dict[str, Callable[[], AbstractContextManager[Executor]]] = {
     "in process": InProcess,
-    "worker process": partial(workers, 1),
+    "worker process": partial(Workers, 1),
 }
 if importlib.util.find_spec("distributed"):
     EXECUTORS["dask worker"] = _dask_worker

@@ -8,19 +8,19 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from loky import cpu_count
 
 from eureka_lib import profiles
 from eureka_lib.benchmark.measure import FULL, Row, Setting, measure_pairs, seconds, threads
 from eureka_lib.benchmark.straightforward import Straightforward
 from eureka_lib.experiment import Experiment
-from eureka_lib.pools import InProcess, cores
+from eureka_lib.pools import InProcess
 from eureka_lib.runs import RunStore
 from eureka_lib.sweep import sweep
 from eureka_lib.trainer import device
 
 BAR = 0.5  # of the straightforward sweep's time, or twice its runs per hour
 PAIRS = 3  # at most, and none to warm up: a sweep is long, and starts its processes anew
-ON_GPU = 4  # times as many runs, for the stacks
 
 
 def sweep_rows(setting: Setting) -> Iterator[Row]:
@@ -29,13 +29,13 @@ def sweep_rows(setting: Setting) -> Iterator[Row]:
     All train on the first GPU if there is one, whatever the setting's device, and evaluate equally often.
     """
     where, sizes = device(), setting.sizes
-    n = sizes.sweep_runs * (ON_GPU if where.type == "cuda" else 1)
+    n = sizes.sweep_runs
     base = profiles.get(sizes.profile).cheap.base.vary(steps=sizes.sweep_steps)
     experiments, cost = profiles.seeded(base, n, n), partial(seconds, device=where.type)
     ours, pairs = partial(swept, experiments, sizes.processes), min(PAIRS, max(1, setting.pairs // 4))
     name = f"sweep of {n} runs of {sizes.sweep_steps} steps"
-    baseline = f"straightforward, {cores()} thread{'s' * (cores() > 1)}"
-    ratio = measure_pairs(cost, ours, partial(in_turn, experiments, where, cores()), pairs, unmeasured=0)
+    baseline = f"straightforward, {cpu_count()} thread{'s' * (cpu_count() > 1)}"
+    ratio = measure_pairs(cost, ours, partial(in_turn, experiments, where, cpu_count()), pairs, unmeasured=0)
     yield Row(name, baseline, **ratio, bar=BAR if sizes == FULL else None)
     start = partial(swept, [experiment.vary(steps=1, test_samples=1) for experiment in experiments], sizes.processes)
     yield Row(f"{name}: the start", "that sweep", **measure_pairs(cost, start, ours, pairs=1, unmeasured=0))

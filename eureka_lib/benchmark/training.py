@@ -10,6 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
+from loky import cpu_count
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -17,7 +18,6 @@ from eureka_lib import figures, profiles
 from eureka_lib.benchmark.measure import Row, Setting, Work, measure_pairs, seconds, threads
 from eureka_lib.benchmark.straightforward import Straightforward
 from eureka_lib.experiment import Experiment
-from eureka_lib.pools import cores
 from eureka_lib.trainer import Training
 
 PAPER_BATCH = {"cpu": 4, "cuda": 512}
@@ -96,7 +96,7 @@ def step_rows(setting: Setting) -> Iterator[Row]:
             yield compare(setting, f"{method}, {name}", "straightforward step", work, partial(plain.steps, n))
         low, full = (Library(experiment.vary(precision=p), setting.device) for p in ("bfloat16", "float32"))
         yield compare(setting, f"bfloat16, {name}", "float32", partial(low.steps, n), partial(full.steps, n))
-        if setting.device == "cpu" and cores() > 1:
+        if setting.device == "cpu" and cpu_count() > 1:
             work = [partial(with_threads, count, partial(full.steps, n)) for count in (2, 1)]
             yield compare(setting, f"2 threads, {name}", "1 thread", *work)
 
