@@ -126,7 +126,7 @@ def test_a_run_that_kills_its_workers_is_named_and_the_others_finish(client, loc
     check_store(store.folder, [e for e in wanted if e.key != poison])
 
 
-def test_own_attention_goes_to_the_cluster(own, client, store):
+def test_own_attention_goes_to_the_cluster(own, client, store):  # noqa: F811
     assert len(own["with_own"](client.get_executor(), store.folder)) == 2
 
 
