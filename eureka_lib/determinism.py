@@ -1,21 +1,22 @@
 """Which circumstances leave a history as it is, bit for bit, and which do not: ``python -m eureka_lib.determinism``.
 
-The same small experiment is trained in one circumstance after another, and each history is held against the first.
 On a CPU a history follows from the configuration alone: neither the process, nor the executor, nor the threads that the
 caller has set, nor an interruption, nor looking on changes a bit, because a training draws from generators of its own,
-takes one thread, and leaves its state exactly. Three things do change it, within rounding, because sums are taken in
-another order: another kind of processor, and a GPU, where even the same training may differ from
-itself. A GPU also has another random generator, so that its runs are other samples, not the same ones rounded.
+takes one thread, and leaves its state exactly. What changes it, within rounding, takes sums in another order:
+the code for other instructions (torch's libraries choose theirs by the processor's maker and by what it can do: AVX2,
+AVX-512, ...), another version of torch, and a GPU, where even the same training may differ from itself. A GPU also has
+another random generator, so that its runs are other samples, not the same ones rounded.
 
 Rounding is small at first; a training amplifies it, so that single runs part and only rates over seeds are comparable.
 The store therefore keeps the first history of a configuration, and says in ``meta.json`` where it was made.
 """
 
+import argparse
 import io
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -29,6 +30,13 @@ from eureka_lib.experiment import Experiment, run
 from eureka_lib.pools import Workers
 from eureka_lib.runs import RunStore
 
+PROMISE = """\
+Trains one small experiment in one circumstance after another, for about a minute, and holds each history to the first.
+Equal bit for bit: on CPUs of one family (same maker and instruction set) with the same version of torch, in any
+process, with any number of threads, interrupted or not, looked at or not.
+Equal up to rounding: with another instruction set or version of torch, or on a GPU, again there.
+Other samples: on a GPU, held against a CPU.
+"""
 IDENTICAL, ROUNDING, OTHER = "identical", "up to rounding", "other samples"
 CLOSE = 1e-3  # relative difference of a loss that still passes for rounding, over the dozen steps of the experiment
 OLD_PROCESSOR = {  # makes torch and its libraries take the code that they have for processors without AVX
@@ -161,9 +169,12 @@ def environment(variables: dict[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def main() -> int:
-    """Print the report; the exit status is 1 if a promise was not kept."""
-    print(f"{'history of a training':44} {'promised':15} largest relative difference of a loss")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the report; the exit status is 1 if a promise was not kept. There are no options but --help."""
+    name, as_written = "python -m eureka_lib.determinism", argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser(name, description=PROMISE, formatter_class=as_written).parse_args(arguments)
+    print(PROMISE)
+    print(f"{'history of a training':44} {'promised':15} largest relative difference of a loss", flush=True)
     rows = []
     for row in report():
         rows.append(row)

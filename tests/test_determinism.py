@@ -8,9 +8,21 @@ from eureka_lib.determinism import IDENTICAL, ROUNDING, Row
 
 def test_its_promises_are_kept(capsys):
     """All rows of the report on this machine; most are promised to be identical, bit for bit."""
-    assert determinism.main() == 0
-    lines = capsys.readouterr().out.splitlines()
+    assert determinism.main([]) == 0
+    promise, table = capsys.readouterr().out.split("\n\n")
+    lines = table.splitlines()
+    assert promise + "\n" == determinism.PROMISE
     assert "NOT KEPT" not in "".join(lines) and len(lines) >= 1 + len(determinism.ON_CPU) + len(determinism.VARIANTS)
+
+
+@pytest.mark.parametrize(("argument", "status"), [("--help", 0), ("--seeds=3", 2), ("cpu", 2)])
+def test_only_without_arguments_it_trains(argument, status, capsys, monkeypatch):
+    monkeypatch.setattr(determinism, "report", None)  # so that a training would fail
+    with pytest.raises(SystemExit) as end:
+        determinism.main([argument])
+    out, err = capsys.readouterr()
+    assert end.value.code == status
+    assert determinism.PROMISE in out if status == 0 else f"unrecognized arguments: {argument}" in err
 
 
 def other_seed(experiment, store):

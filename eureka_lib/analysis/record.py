@@ -1,8 +1,8 @@
 """Look into a network from outside, with hooks; its forward pass does not know.
 
 ``with record(modules) as trace: model(x)`` collects what the named modules return. Nothing is changed, so a training
-that is looked at between its steps gives the same result, bit for bit, as one that is not. Inside the ``with``, long
-rows of attention are computed in another order, because their weights must exist: the same outputs, to rounding.
+that is looked at between its steps gives the same result, bit for bit, as one that is not. Inside the ``with``,
+attention is computed in another order, because all its weights must exist: the same outputs, to rounding.
 ``look_inside`` uses it to take a vision transformer apart: queries, keys, values, attention, what each head says, what
 each block leaves.
 """

@@ -14,7 +14,8 @@ def test_record_gives_the_attention_of_every_layer_and_leaves_no_hook():
     model, images = ViT(ViTConfig(patch=8, depth=2, width=16, heads=2), 16, 10).eval(), torch.randn(3, 3, 16, 16)
     expected = model(images)
     with record({f"layer {i}": layer.weights for i, layer in enumerate(model.attention_layers())}) as trace:
-        assert torch.equal(model(images), expected)
+        assert torch.allclose(model(images), expected, atol=1e-6)  # the last block computes CLS alone if not watched
+    assert torch.equal(model(images), expected)
     assert set(trace) == {"layer 0", "layer 1"}
     for weights in trace.values():
         assert weights.shape == (3, 2, 5, 5) and torch.allclose(weights.sum(-1), torch.ones(3, 2, 5))
@@ -49,7 +50,7 @@ def test_look_inside_finds_the_parts_that_make_up_attention(model):
         assert torch.allclose(layer.heads, weights @ layer.v, atol=1e-6)
         mixed = block.attention.out(layer.heads.transpose(1, 2).reshape(3, 5, 16))
         assert layer.output.shape == mixed.shape and not layer.output.requires_grad
-    assert torch.allclose(model.head(model.norm(layers[-1].output)[:, 0]), model(images))
+    assert torch.allclose(model.head(model.norm(layers[-1].output)[:, 0]), model(images), atol=1e-6)
 
 
 def test_entropy():
