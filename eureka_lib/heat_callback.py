@@ -1,4 +1,4 @@
-"""Heat Treatment in transformers' Trainer: a callback that heats the attention of any Hugging Face model as it trains.
+"""Heat Treatment in transformers' Trainer: a callback that heats the attention of a Hugging Face model as it trains.
 
     model = AutoModel...from_config(config, attn_implementation="scaled_softmax")
     Trainer(model, ..., callbacks=[HeatTreatmentCallback()])
