@@ -1,5 +1,7 @@
 """What several tests need."""
 
+import linecache
+
 import pytest
 
 
@@ -54,3 +56,30 @@ def house_style():
     figures.use_style()
     yield
     plt.close("all")
+
+
+OWN = """
+import sys
+from eureka_lib.models.attention import NORMALISERS, LEARNED
+from eureka_lib.runs import RunStore
+from eureka_lib.sweep import sweep
+from watching import experiments
+SMALL = 1e-6
+def own(logits, scale, *, learned):
+    weights = (logits * scale * learned).relu() + SMALL
+    return weights / weights.sum(dim=-1, keepdim=True)
+def with_own(executor, folder):
+    NORMALISERS["own"], LEARNED["own"] = own, 1.0
+    return sweep([e.vary(attention="own") for e in experiments(2)], executor, RunStore(folder))
+"""
+
+
+@pytest.fixture
+def own():
+    """What a script or a notebook defines in ``__main__``: nobody can import it."""
+    names = {"__name__": "__main__"}
+    linecache.cache["<own>"] = (len(OWN), None, OWN.splitlines(keepends=True), "<own>")
+    exec(compile(OWN, "<own>", "exec"), names)
+    yield names
+    for registry in (names["NORMALISERS"], names["LEARNED"]):
+        registry.pop("own", None)

@@ -18,7 +18,6 @@ from pathlib import Path
 import dask_jobqueue
 import pytest
 from distributed import Client, LocalCluster
-from test_sweep import own  # noqa: F401
 from watching import Deadly, Log, Watched, check_store, experiments, wait_until
 
 from eureka_lib import cluster

@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import linecache
 import os
 import signal
 import subprocess
@@ -16,7 +15,7 @@ import pytest
 from watching import experiments
 
 from eureka_lib.experiment import run
-from eureka_lib.models.attention import LEARNED, NORMALISERS
+from eureka_lib.models.attention import NORMALISERS
 from eureka_lib.pools import InProcess, Workers
 from eureka_lib.progress import Progress
 from eureka_lib.runs import RunStore
@@ -97,32 +96,6 @@ def test_time_left_is_not_told_before_it_can_be_known(monkeypatch, tmp_path, cap
 
 
 # --- One's own -------------------------------------------------------------------------------------------------------
-
-OWN = """
-import sys
-from eureka_lib.models.attention import NORMALISERS, LEARNED
-from eureka_lib.runs import RunStore
-from eureka_lib.sweep import sweep
-from watching import experiments
-SMALL = 1e-6
-def own(logits, scale, *, learned):
-    weights = (logits * scale * learned).relu() + SMALL
-    return weights / weights.sum(dim=-1, keepdim=True)
-def with_own(executor, folder):
-    NORMALISERS["own"], LEARNED["own"] = own, 1.0
-    return sweep([e.vary(attention="own") for e in experiments(2)], executor, RunStore(folder))
-"""
-
-
-@pytest.fixture
-def own():
-    """What a script or a notebook defines in ``__main__``: nobody can import it."""
-    names = {"__name__": "__main__"}
-    linecache.cache["<own>"] = (len(OWN), None, OWN.splitlines(keepends=True), "<own>")
-    exec(compile(OWN, "<own>", "exec"), names)
-    yield names
-    for registry in (NORMALISERS, LEARNED):
-        registry.pop("own", None)
 
 
 def test_own_attention_goes_to_the_workers_with_its_source_and_what_it_learns(own, store, tmp_path):
