@@ -285,16 +285,16 @@ def test_lab_starts_on_this_machine_alone(tmp_path):
             env=os.environ | {"JUPYTER_CONFIG_DIR": str(tmp_path)}, stdout=stream, stderr=stream, cwd=tmp_path,
         )  # fmt: skip
     try:
-        while not (found := re.search(r"http://127\.0\.0\.1:\d+/lab/tree/(\S+)\?token=(\w+)", log.read_text())):
+        address = re.compile(r"(http://127\.0\.0\.1:(\d+))/lab/tree/(\S+)\?token=(\w+)\n")
+        while not (found := address.search(log.read_text())):
             assert server.poll() is None, log.read_text()
             time.sleep(0.1)
-        assert found[1] == "notebooks/04_norm_softmax.ipynb"
-        with urllib.request.urlopen(
-            f"http://127.0.0.1:{port}/api/contents/figures?token={found[2]}", timeout=60
-        ) as answer:
+        root, port, page, token = found.groups()
+        assert page == "notebooks/04_norm_softmax.ipynb"
+        with urllib.request.urlopen(f"{root}/api/contents/figures?content=0&token={token}", timeout=120) as answer:
             assert json.load(answer)["type"] == "directory"  # which the notebooks link to
         with pytest.raises(OSError):  # another of this machine's addresses
-            socket.create_connection(("127.0.0.2", port), timeout=3)
+            socket.create_connection(("127.0.0.2", int(port)), timeout=3)
     finally:
         with suppress(ProcessLookupError):
             server.send_signal(signal.SIGKILL)
