@@ -232,7 +232,7 @@ def _in_words(errors: Mapping[str, BaseException], tasks: int) -> str:
     """The first few runs of each of the first few reasons."""
     failed: dict[str, list[str]] = {}
     for key, error in errors.items():
-        reason = f"{type(error).__name__}: {error}"
+        reason = str(error) if isinstance(error, CancelledError) else f"{type(error).__name__}: {error}"
         if _is_loss(error):
             reason = f"its worker was lost in each of {TRIES} tries, by {_cause_of(error)}"
         failed.setdefault(reason, []).append(key)
