@@ -27,7 +27,7 @@ def goes_on_exactly(store, tmp_path, capsys, monkeypatch):
     import pandas as pd
 
     from eureka_lib.experiments import trainer
-    from eureka_lib.experiments.experiment import run
+    from eureka_lib.experiments.run import run
     from eureka_lib.store import RunStore
 
     def check(experiment, interrupted, continued):

@@ -8,8 +8,8 @@ schedules are those of :mod:`eureka_lib.training.schedules`. Every checkpoint ke
 an adapter (LoRA) as well; which models can be heated is in :mod:`eureka_lib.attention.huggingface`, too.
 """
 
+from eureka_lib.attention.heat import SCALE_SCHEDULES, heat
 from eureka_lib.attention.huggingface import set_scale_factor, transformers  # which says what to do where it is missing
-from eureka_lib.training.schedules import SCALE_SCHEDULES, heat
 from eureka_lib.validation import check_choice, check_real
 
 

@@ -23,3 +23,39 @@ METHODS: dict[str, dict[str, str | float]] = {
     "sinkhorn": {"attention": "sinkhorn"},
     "qr": {"attention": "qr"},
 }
+
+
+LABELS = {
+    "softmax": "ViT, softmax",
+    "resnet9": "ResNet9",
+    "norm_softmax": "ViT, NormSoftmax",
+    "norm_softmax_var": "ViT, NormSoftmax (variance)",
+    "heat_treatment": "ViT, Heat Treatment",
+    "to_block_mean": "ViT, gradients to block mean",
+    "to_value_mean": "ViT, gradients to value mean",
+    "to_value_mean_per_head": "ViT, gradients to value mean per head",
+    "softmax1": "ViT, softmax1",
+    "attention_sink": "ViT, attention sink",
+    "scalable_softmax": "ViT, scalable softmax",
+    "learnable_temperature": "ViT, learnable temperature",
+    "qk_norm": "ViT, QK-norm",
+    "sigmoid": "ViT, sigmoid",
+    "sparsemax": "ViT, sparsemax",
+    "entmax15": "ViT, entmax-1.5",
+    "sinkhorn": "ViT, Sinkhorn",
+    "qr": "ViT, QR",
+    "linear": "Heat Treatment, linear",
+    "cosine": "Heat Treatment, cosine",
+    "half_cosine": "Heat Treatment, half cosine",
+    "constant": "sharp throughout",
+}
+
+
+def label_of(method: str) -> str:
+    """The method's name in legends and titles."""
+    return LABELS.get(method, f"ViT, {method}")
+
+
+def short_label_of(method: str) -> str:
+    """The method's name where all that is compared is one kind of network."""
+    return label_of(method).removeprefix("ViT, ")

@@ -27,8 +27,9 @@ import pandas as pd
 import torch
 
 from eureka_lib.experiments import profiles, trainer
-from eureka_lib.experiments.experiment import Experiment, run
+from eureka_lib.experiments.experiment import Experiment
 from eureka_lib.experiments.pools import Workers
+from eureka_lib.experiments.run import run
 from eureka_lib.store import RunStore
 
 PROMISE = """\

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from eureka_lib.benchmark.measure import Row, Setting, measure_against
 from eureka_lib.experiments import profiles
-from eureka_lib.experiments.experiment import run
+from eureka_lib.experiments.run import run
 from eureka_lib.plots import explorer
 from eureka_lib.plots.probe_figures import Subject
 from eureka_lib.store import RunStore

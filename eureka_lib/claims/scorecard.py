@@ -6,16 +6,12 @@ claim (or per fix and regime, where a claim is judged for several), drawn, and w
 
 import json
 import re
-import textwrap
 from collections.abc import Mapping
 
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from eureka_lib import paths
-from eureka_lib.claims.registry import NOT_REPRODUCED, OWN_WORDS, REPRODUCED, UNDECIDED, kind_of
-from eureka_lib.plots import figures
+from eureka_lib.claims.registry import NOT_REPRODUCED, REPRODUCED, UNDECIDED, kind_of
 
 # What is claimed, by whom, in the order of the page. A notebook's claim must be one of these.
 CLAIMS = {
@@ -34,8 +30,6 @@ CLAIMS = {
     "F2": "not in the paper: the first tenth of a run forecasts when it comes",
 }
 COLOURS = {REPRODUCED: "#56B4E9", NOT_REPRODUCED: "#E69F00", UNDECIDED: "#DDDDDD"}
-TILES = 5  # side by side
-MARKS = {REPRODUCED: "\N{CHECK MARK}", NOT_REPRODUCED: "\N{MULTIPLICATION X}", UNDECIDED: "?"}
 BEGIN, END = "<!-- scorecard: written by notebook 15 -->", "<!-- end of the scorecard -->"
 COLUMNS = ["claim", "part", "about", "statement", "verdict", "n", "effect", "value", "low", "high", "test", "profile",
            "figure", "notebook"]  # fmt: skip
@@ -91,36 +85,6 @@ def number(row: Mapping) -> str:
     """The row's value with its interval; where the data do not bound a number, it is infinite."""
     value, low, high = ("\N{INFINITY}" if pd.isna(row[x]) else f"{row[x]:.2f}" for x in ("value", "low", "high"))
     return "no number" if pd.isna(row["low"]) else f"{value} ({low} to {high})"
-
-
-def plot(table: pd.DataFrame) -> Figure:
-    """A tile per verdict, a line per claim, or per fix and regime."""
-    grouped = lines(table)
-    height = sum(_floors(rows) for rows in grouped.values()) or 1
-    figure, (axis,) = figures.panels(1, height=0.42 * height + 0.5)
-    y = 0
-    for (claims, about), rows in grouped.items():
-        name = textwrap.fill(textwrap.shorten(f"{claims}: {about or CLAIMS[claims]}", 140, placeholder=" ..."), 45)
-        axis.annotate(name, (-0.06, y), ha="right", va="center", fontsize=6)
-        for i, (kind, row) in enumerate(zip(rows["verdict"].map(kind_of), rows.to_dict("records"), strict=True)):
-            left, top = i % TILES, y + i // TILES
-            axis.add_patch(Rectangle((left, top - 0.44), 0.96, 0.88, color=COLOURS[kind], lw=0))
-            words = f"{MARKS[kind]} {row['part']}\n{number(row)}"
-            axis.annotate(words, (left + 0.48, top), ha="center", va="center", fontsize=5.3, color="black")
-        y += _floors(rows)
-    for x, (kind, colour) in enumerate(COLOURS.items()):
-        words = " / ".join(dict.fromkeys([kind, OWN_WORDS[kind]]))
-        axis.add_patch(Rectangle((2.1 * x - 0.9, -1.1), 0.15, 0.4, color=colour, lw=0))
-        axis.annotate(f"{MARKS[kind]} {words}", (2.1 * x - 0.7, -0.9), va="center", fontsize=7)
-    if not grouped:
-        axis.annotate("no notebook has judged a claim yet", (TILES / 2, 0), ha="center", va="center", fontsize=8)
-    axis.set(xlim=(-2.3, TILES), ylim=(height - 0.5, -1.2))
-    axis.axis("off")
-    return figure
-
-
-def _floors(rows: pd.DataFrame) -> int:
-    return -(-len(rows) // TILES)
 
 
 def markdown(table: pd.DataFrame) -> str:

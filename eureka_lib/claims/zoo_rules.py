@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from eureka_lib.analysis import compare
 from eureka_lib.analysis.compare import Estimate
 from eureka_lib.analysis.eureka import THRESHOLD, eureka_moment
+from eureka_lib.attention.registry import short_label_of
 from eureka_lib.claims.published import FOLLOW_UP, FOLLOW_UP_SEEDS
 from eureka_lib.claims.registry import Claim
 from eureka_lib.claims.rules import STRICT_THRESHOLD, compared
-from eureka_lib.plots import figures
-from eureka_lib.plots.comparisons import Groups
 from eureka_lib.store import Run
+from eureka_lib.store.runs import Groups
 
 SHORTER = 1.0  # Z1: the mean time to the EM is shorter than softmax's
 REMOVED = 0.5  # Z2: it is at most half of it, and the plateau may be said to be gone
@@ -65,8 +65,8 @@ def _timed(
                            confidence)
         for level in (THRESHOLD, STRICT_THRESHOLD)
     )  # fmt: skip
-    k, k0 = (sum(figures.moment_of(run).happened for run in group) for group in (runs, baseline))
-    name = figures.short_label_of(method)
+    k, k0 = (sum(eureka_moment(*run.accuracy).happened for run in group) for group in (runs, baseline))
+    name = short_label_of(method)
     return compared(
         claim, f"{name} {does} the plateau.", [first, second], len(runs) + len(baseline),
         f"mean time to the EM (restricted to the budget), in units of softmax's: {first}; with the EM at an accuracy "
@@ -89,7 +89,7 @@ def qr_jumps_more_often(
     qr, softmax = ([run for (name, _), runs in groups.items() if name == method for run in runs]
                    for method in ("qr", "softmax"))  # fmt: skip
     estimates = [_odds(qr, softmax, level) for level in (THRESHOLD, STRICT_THRESHOLD)]
-    k, k0 = (sum(figures.moment_of(run).happened for run in runs) for runs in (qr, softmax))
+    k, k0 = (sum(eureka_moment(*run.accuracy).happened for run in runs) for runs in (qr, softmax))
     theirs, theirs0 = (sum(k for (name, _), (k, _) in FOLLOW_UP.items() if name == method)
                        for method in ("qr", "softmax"))  # fmt: skip
     of = FOLLOW_UP_SEEDS * len({rate for _, rate in FOLLOW_UP})

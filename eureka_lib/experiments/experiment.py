@@ -1,26 +1,24 @@
-"""From a configuration to a stored run: where tasks, models, training and the store come together.
+"""What is trained: tasks and models by name, and the settings of a run, as one value.
 
-An :class:`Experiment` says everything that decides a run's result. ``run(experiment)`` returns the stored run if there
-is one and trains otherwise, so the same call gives the same answer from a notebook, papermill or another process.
+An :class:`Experiment` says everything that decides a run's result. It is trained in :mod:`eureka_lib.experiments.run`.
 """
 
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from eureka_lib.attention.gradient_scaling import GRADIENT_SCALINGS
+from eureka_lib.attention.heat import SCALE_SCHEDULES
 from eureka_lib.attention.layer import NORMALISERS, QUERY_KEY
-from eureka_lib.experiments.trainer import OnEvaluation, train
 from eureka_lib.models.gpt2 import InContextGPT2
 from eureka_lib.models.resnet import ResNet9
 from eureka_lib.models.roberta import Roberta
 from eureka_lib.models.vit import ViT, ViTConfig
 from eureka_lib.provenance import is_own, source_of
-from eureka_lib.store import Run, RunStore, key_of
+from eureka_lib.store import Run, key_of
 from eureka_lib.tasks.frame import Task
 from eureka_lib.tasks.further import (
     ColourOrItemTask,
@@ -36,7 +34,7 @@ from eureka_lib.tasks.language import MaskedLanguageTask
 from eureka_lib.tasks.two_step import IndicatorsOnlyTask, TargetsOnlyTask, TwoStepConfig, TwoStepTask
 from eureka_lib.training.optimizer import OPTIMIZERS
 from eureka_lib.training.precision import PRECISIONS
-from eureka_lib.training.schedules import LEARNING_RATE_SCHEDULES, SCALE_SCHEDULES
+from eureka_lib.training.schedules import LEARNING_RATE_SCHEDULES
 from eureka_lib.validation import check_choice, check_real, check_whole
 
 TASKS: dict[str, type[TwoStepTask]] = {
@@ -220,40 +218,3 @@ def _task_config(name: str, like: TwoStepConfig, changes: dict) -> TwoStepConfig
     redefined = {field for some in {kind, type(like)} - {TwoStepConfig} for field in some.__annotations__}
     shared = {f.name: getattr(like, f.name) for f in fields(TwoStepConfig) if f.name not in redefined}
     return kind(**{**shared, **changes, "name": name})
-
-
-def run(
-    experiment: Experiment,
-    store: RunStore | None = None,
-    on_evaluation: OnEvaluation | None = None,
-    weights_every: int = 0,
-) -> Run:
-    """The stored run of ``experiment``, trained first if there is none.
-
-    ``on_evaluation`` is called with the history so far after every evaluation, or once with all of it if it was stored.
-    With ``weights_every`` the run also keeps its weights: every so many steps, and after the last. The training itself
-    is the same, bit for bit. A long training that was interrupted is continued from where it was last saved.
-    """
-    store, on_evaluation = store or RunStore(), on_evaluation or (lambda history: None)
-    if found := stored(experiment, store, weights_every):
-        on_evaluation(found.history)
-        return found
-    unfinished = unfinished_path(store, experiment)
-    history, meta, weights = train(experiment, unfinished, on_evaluation, weights_every)
-    kept = store.save(experiment.key, experiment.config(), history, meta, weights)
-    unfinished.unlink(missing_ok=True)
-    return kept
-
-
-def stored(experiment: Experiment, store: RunStore, weights_every: int = 0) -> Run | None:
-    """The stored run of ``experiment``, if there is one that has all the weights that ``weights_every`` asks for."""
-    found = store.load(experiment.key)
-    if found is None or not check_whole("weights_every", weights_every):
-        return found
-    last = int(found.history["step"].iloc[-1])
-    return found if {*range(0, last, weights_every), last} <= {*found.weight_steps} else None
-
-
-def unfinished_path(store: RunStore, experiment: Experiment) -> Path:
-    """Where the state of a training that has not finished is saved."""
-    return store.folder / "unfinished" / f"{experiment.key}.safetensors"

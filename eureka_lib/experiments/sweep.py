@@ -25,8 +25,9 @@ from loky import cpu_count
 
 from eureka_lib.attention.layer import LEARNED, NORMALISERS, QUERY_KEY
 from eureka_lib.experiments import cluster
-from eureka_lib.experiments.experiment import ALL_TASKS, TASKS, Experiment, run, stored
+from eureka_lib.experiments.experiment import ALL_TASKS, TASKS, Experiment
 from eureka_lib.experiments.pools import InProcess, Workers
+from eureka_lib.experiments.run import run, stored
 from eureka_lib.experiments.trainer import OnEvaluation, device
 from eureka_lib.progress import Progress
 from eureka_lib.provenance import is_own

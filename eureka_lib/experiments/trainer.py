@@ -10,22 +10,19 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from eureka_lib import provenance
+from eureka_lib.experiments.experiment import Experiment, TrainingConfig
 from eureka_lib.experiments.treatment import AttentionMeasure, Treatment
 from eureka_lib.tasks.frame import Pair, Task
 from eureka_lib.training import optimizer, resume
 from eureka_lib.training.loop import Trainer
 from eureka_lib.training.precision import with_precision
 from eureka_lib.training.schedules import LEARNING_RATE_SCHEDULES
-
-if TYPE_CHECKING:
-    from eureka_lib.experiments.experiment import Experiment, TrainingConfig
 
 MEASURED_SAMPLES = 200  # of the first test batch, in which the attention is measured at every evaluation
 SAVE_SECONDS = 60  # between two saved states of a training
@@ -63,7 +60,7 @@ def flushes_denormals() -> bool:
 
 
 def train(
-    experiment: "Experiment", unfinished: Path, on_evaluation: OnEvaluation, weights_every: int
+    experiment: Experiment, unfinished: Path, on_evaluation: OnEvaluation, weights_every: int
 ) -> tuple[pd.DataFrame, dict, dict[int, dict[str, Tensor]]]:
     """Train: the history, the meta data to keep with it, and the weights by step, if they are to be kept.
 
@@ -96,7 +93,7 @@ class Training:
 
     def __init__(
         self,
-        experiment: "Experiment",
+        experiment: Experiment,
         task: Task,
         test_set: list[Pair],
         on_evaluation: OnEvaluation = lambda history: None,
@@ -166,7 +163,7 @@ class Training:
         trainer.on_evaluation = save_if_due
 
 
-def learning_rate_of(settings: "TrainingConfig") -> Callable[[int], float]:
+def learning_rate_of(settings: TrainingConfig) -> Callable[[int], float]:
     """The learning rate as a function of the step."""
     return partial(
         LEARNING_RATE_SCHEDULES[settings.learning_rate_schedule],

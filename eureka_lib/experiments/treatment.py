@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from eureka_lib.analysis.record import normalised_entropy, record
 from eureka_lib.attention.gradient_scaling import GRADIENT_SCALINGS
+from eureka_lib.attention.heat import heat
 from eureka_lib.training import optimizer
-from eureka_lib.training.schedules import heat
 
 
 class Treatment:

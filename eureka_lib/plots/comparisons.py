@@ -20,9 +20,8 @@ from eureka_lib.analysis.eureka import Moment, log_rank, median_step, wilson_int
 from eureka_lib.experiments.experiment import Experiment
 from eureka_lib.plots import figures
 from eureka_lib.store import Run
+from eureka_lib.store.runs import Groups
 from eureka_lib.tasks.two_step import TwoStepTask
-
-Groups = Mapping[str, Sequence[Run]]
 
 
 def method_table(groups: Groups, baseline: str = "softmax") -> pd.DataFrame:

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 
 from eureka_lib import claims, paths, progress, provenance
 from eureka_lib.analysis.eureka import Moment, eureka_moment, kaplan_meier, plateau_fraction
+from eureka_lib.attention.registry import label_of, short_label_of as short_label_of
 from eureka_lib.experiments import defaults, profiles
 from eureka_lib.experiments.experiment import Experiment
 from eureka_lib.store import RESULTS_VERSION, Run
@@ -44,30 +45,6 @@ COLOURS = {
     "half_cosine": "#E69F00",
     "constant": "#7F7F7F",
 }
-LABELS = {
-    "softmax": "ViT, softmax",
-    "resnet9": "ResNet9",
-    "norm_softmax": "ViT, NormSoftmax",
-    "norm_softmax_var": "ViT, NormSoftmax (variance)",
-    "heat_treatment": "ViT, Heat Treatment",
-    "to_block_mean": "ViT, gradients to block mean",
-    "to_value_mean": "ViT, gradients to value mean",
-    "to_value_mean_per_head": "ViT, gradients to value mean per head",
-    "softmax1": "ViT, softmax1",
-    "attention_sink": "ViT, attention sink",
-    "scalable_softmax": "ViT, scalable softmax",
-    "learnable_temperature": "ViT, learnable temperature",
-    "qk_norm": "ViT, QK-norm",
-    "sigmoid": "ViT, sigmoid",
-    "sparsemax": "ViT, sparsemax",
-    "entmax15": "ViT, entmax-1.5",
-    "sinkhorn": "ViT, Sinkhorn",
-    "qr": "ViT, QR",
-    "linear": "Heat Treatment, linear",
-    "cosine": "Heat Treatment, cosine",
-    "half_cosine": "Heat Treatment, half cosine",
-    "constant": "sharp throughout",
-}
 DERIVED = "#555555"  # the plateau and floor lines
 PLOT_WIDTH = 7.0  # inches: a text width; half of it still reads in a two-column paper
 
@@ -86,16 +63,6 @@ def use_style() -> None:
 def colour_of(method: str) -> str:
     """The method's colour; light blue for one that the library does not know, a reader's own attention."""
     return COLOURS.get(method, "#56B4E9")
-
-
-def label_of(method: str) -> str:
-    """The method's name in legends and titles."""
-    return LABELS.get(method, f"ViT, {method}")
-
-
-def short_label_of(method: str) -> str:
-    """The method's name where all that is compared is one kind of network."""
-    return label_of(method).removeprefix("ViT, ")
 
 
 def method_of(run: Run) -> str:

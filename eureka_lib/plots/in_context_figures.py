@@ -16,8 +16,8 @@ from matplotlib.ticker import MaxNLocator
 from eureka_lib.claims.leaps import Plateau, Study
 from eureka_lib.experiments.experiment import Experiment
 from eureka_lib.plots import figures
-from eureka_lib.plots.comparisons import Groups
 from eureka_lib.plots.leap_figures import AFTER, BEFORE, NEVER, phases
+from eureka_lib.store.runs import Groups
 from eureka_lib.tasks import in_context
 from eureka_lib.tasks.in_context import BASELINES, InContextTask
 

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from eureka_lib.claims.leaps import Plateau
 from eureka_lib.plots import comparisons, figures
-from eureka_lib.plots.comparisons import Groups
 from eureka_lib.store import Run
+from eureka_lib.store.runs import Groups
 
 # The phases of a run that are looked at.
 BEFORE, AFTER, NEVER = "before the leap", "at the end, after a leap", "at the end, no leap"

@@ -20,8 +20,8 @@ from eureka_lib.claims.published import FOLLOW_UP, FOLLOW_UP_SEEDS, QUANTUM
 from eureka_lib.claims.registry import NOT_REPRODUCED, REPRODUCED, Claim
 from eureka_lib.claims.zoo_rules import REMOVED, SHORTER
 from eureka_lib.plots import figures
-from eureka_lib.plots.comparisons import Groups
 from eureka_lib.store import Run
+from eureka_lib.store.runs import Groups
 
 GREY, MEMBER = "#8C8C8C", "#0072B2"
 COLUMNS = 4  # panels beside each other

@@ -9,7 +9,7 @@ import shutil
 import stat
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -302,3 +302,6 @@ def _trouble(error: OSError) -> str:
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+Groups = Mapping[str, Sequence[Run]]

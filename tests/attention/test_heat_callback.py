@@ -6,8 +6,8 @@ import pytest
 import torch
 import transformers
 
+from eureka_lib.attention.heat import SCALE_SCHEDULES, heat
 from eureka_lib.attention.heat_callback import HeatTreatmentCallback
-from eureka_lib.training.schedules import SCALE_SCHEDULES, heat
 
 STEPS = 6
 

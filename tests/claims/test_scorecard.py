@@ -7,7 +7,7 @@ import pytest
 from eureka_lib import claims, paths
 from eureka_lib.claims import scorecard
 from eureka_lib.claims.registry import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Claim
-from eureka_lib.plots import figures
+from eureka_lib.plots import figures, verdicts
 
 pytestmark = pytest.mark.usefixtures("house_style")
 ROW = Claim("C1", "It waits.", REPRODUCED, 12, "much", 1.0, (0.76, 1.0), "a test", 0.5, "laptop", "abstract",
@@ -80,7 +80,7 @@ def test_numbers_that_the_data_do_not_bound():
 
 def test_a_tile_for_every_verdict(folder):
     table = scorecard.read("laptop")
-    texts = [text.get_text() for text in scorecard.plot(table).axes[0].texts]
+    texts = [text.get_text() for text in verdicts.plot(table).axes[0].texts]
     assert sum("\n1." in text for text in texts) == len(table)
     assert {"\N{MULTIPLICATION X} not reproduced / does not hold", "? undecided"} <= set(texts)
 
@@ -90,7 +90,7 @@ def test_nothing_judged_yet(tmp_path, monkeypatch):
     table = scorecard.read("smoke")
     assert scorecard.missing(table) == list(scorecard.CLAIMS)
     assert scorecard.counts(table).empty and not scorecard.lines(table)
-    assert "no notebook has judged" in scorecard.plot(table).axes[0].texts[-1].get_text()
+    assert "no notebook has judged" in verdicts.plot(table).axes[0].texts[-1].get_text()
 
 
 def test_what_is_no_claim_is_named(folder):

@@ -13,7 +13,8 @@ import torch
 
 from eureka_lib.attention.layer import NORMALISERS
 from eureka_lib.experiments import profiles
-from eureka_lib.experiments.experiment import TASKS, Experiment, FixConfig, run
+from eureka_lib.experiments.experiment import TASKS, Experiment, FixConfig
+from eureka_lib.experiments.run import run
 from eureka_lib.experiments.trainer import flushes_denormals, learning_rate_of
 from eureka_lib.models.resnet import ResNet9
 from eureka_lib.models.vit import ViT
@@ -107,7 +108,7 @@ def test_training_counts_numbers_below_the_smallest_normal_one_as_zero(tiny, sto
 SCRIPT = """
 import sys
 from eureka_lib.experiments import profiles
-from eureka_lib.experiments.experiment import run
+from eureka_lib.experiments.run import run
 from eureka_lib.store import RunStore
 e = profiles.get("smoke").vit.vary(steps=12, evaluate_every=4, test_samples=100, stochastic_depth=0.2, seed=3)
 print(run(e, RunStore(sys.argv[1])).meta["history_sha256"])

@@ -24,8 +24,8 @@ import pytest
 from watching import Deadly, Log, Watched, check_store, experiments, wait_until
 
 from eureka_lib.experiments import trainer
-from eureka_lib.experiments.experiment import run
 from eureka_lib.experiments.pools import InProcess, Workers
+from eureka_lib.experiments.run import run
 from eureka_lib.experiments.sweep import SweepError, Task, sweep, train
 from eureka_lib.store import RESULTS_VERSION, RunStore, StoreError
 from eureka_lib.store.contents import sound_runs

@@ -4,12 +4,13 @@ import pandas as pd
 import pytest
 import torch
 
+from eureka_lib.attention.heat import heat
 from eureka_lib.attention.registry import METHODS
 from eureka_lib.experiments import profiles
-from eureka_lib.experiments.experiment import FixConfig, run
+from eureka_lib.experiments.experiment import FixConfig
+from eureka_lib.experiments.run import run
 from eureka_lib.experiments.trainer import Attention
 from eureka_lib.models.vit import ViT
-from eureka_lib.training.schedules import heat
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import pytest
 from watching import experiments
 
 from eureka_lib.attention.layer import NORMALISERS
-from eureka_lib.experiments.experiment import run
 from eureka_lib.experiments.pools import InProcess, Workers
+from eureka_lib.experiments.run import run
 from eureka_lib.experiments.sweep import SweepError, sweep
 from eureka_lib.progress import Progress
 from eureka_lib.store import RunStore

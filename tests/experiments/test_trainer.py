@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 
 from eureka_lib.experiments import trainer
-from eureka_lib.experiments.experiment import run, unfinished_path
+from eureka_lib.experiments.run import run, unfinished_path
 from eureka_lib.store import RunStore
 
 INTERRUPTED = """
 import os, sys
 from eureka_lib.experiments import profiles, trainer
-from eureka_lib.experiments.experiment import run
+from eureka_lib.experiments.run import run
 from eureka_lib.store import RunStore
 trainer.SAVE_SECONDS = 0
 e = profiles.get("smoke").vit.vary(steps=20, evaluate_every=4, test_samples=100, stochastic_depth=0.2, seed=3)

@@ -6,7 +6,7 @@ import torch
 
 from eureka_lib.attention.layer import NORMALISERS
 from eureka_lib.experiments import profiles
-from eureka_lib.experiments.experiment import run
+from eureka_lib.experiments.run import run
 from eureka_lib.models.roberta import Roberta, RobertaConfig
 from eureka_lib.store import RunStore
 

@@ -6,7 +6,7 @@ import torch
 from eureka_lib.attention.layer import NORMALISERS
 from eureka_lib.attention.registry import METHODS
 from eureka_lib.experiments import profiles
-from eureka_lib.experiments.experiment import run
+from eureka_lib.experiments.run import run
 from eureka_lib.models.vit import StochasticDepth, ViT, ViTConfig, patchify
 
 

@@ -13,7 +13,7 @@ from eureka_lib.attention.layer import LEARNED
 from eureka_lib.attention.registry import METHODS
 from eureka_lib.claims import published, zoo_rules
 from eureka_lib.experiments import profiles
-from eureka_lib.experiments.experiment import run
+from eureka_lib.experiments.run import run
 from eureka_lib.plots import zoo_figures
 from eureka_lib.store import Run
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from eureka_lib.experiments import profiles
-from eureka_lib.experiments.experiment import run
+from eureka_lib.experiments.run import run
 from eureka_lib.plots import explorer
 from eureka_lib.plots.explorer import Setting, gradients_of, head_of
 from eureka_lib.plots.probe_figures import Subject

@@ -11,7 +11,7 @@ import torch
 
 from eureka_lib import paths, provenance
 from eureka_lib.experiments import defaults, profiles
-from eureka_lib.experiments.experiment import run
+from eureka_lib.experiments.run import run
 from eureka_lib.experiments.sweep import sweep
 from eureka_lib.plots import figures
 

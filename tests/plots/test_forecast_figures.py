@@ -11,8 +11,8 @@ from eureka_lib.analysis.forecast import ALL, BASELINE, CONSTANT, PREDICTORS, QU
 from eureka_lib.benchmark import search
 from eureka_lib.claims import forecast_rules
 from eureka_lib.experiments import profiles
-from eureka_lib.experiments.experiment import run
 from eureka_lib.experiments.profiles import FITTING, HELD_OUT
+from eureka_lib.experiments.run import run
 from eureka_lib.plots import forecast_figures as ff, probe_figures
 from eureka_lib.plots.probe_figures import Subject
 from eureka_lib.store import Run, RunStore

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from eureka_lib.attention.registry import METHODS
-from eureka_lib.experiments import experiment, profiles
+from eureka_lib.experiments import profiles
+from eureka_lib.experiments.run import run as trained
 from eureka_lib.plots import figures, gradient_figures as gf, jacobian_figure as jf
 from eureka_lib.plots.logit_figures import spread
 from eureka_lib.store import RunStore
@@ -42,7 +43,7 @@ def batch(task):
 def runs(experiments, tmp_path_factory):
     """With weights at 0, 4, ..., 20; the first one's history has a plateau and a jump planted."""
     store = RunStore(tmp_path_factory.mktemp("runs"))
-    found = [experiment.run(e, store, weights_every=4) for e in experiments]
+    found = [trained(e, store, weights_every=4) for e in experiments]
     jumped = found[0].history.assign(test_accuracy=[0.1, 0.55, 0.55, 0.8, 0.9, 0.9])
     return [replace(found[0], history=jumped), *found[1:]]
 
@@ -54,9 +55,9 @@ def table(experiments, runs, task, batch):
 
 def test_a_run_that_is_diagnosed_trains_as_one_that_is_not(tiny, tmp_path, task, batch):
     """Bit for bit: weights are kept beside the training, and looked at after it."""
-    looked_at = experiment.run(tiny, RunStore(tmp_path / "with"), weights_every=4)
+    looked_at = trained(tiny, RunStore(tmp_path / "with"), weights_every=4)
     gf.diagnose_runs([tiny], [looked_at], task, batch)
-    untouched = experiment.run(tiny, RunStore(tmp_path / "without"))
+    untouched = trained(tiny, RunStore(tmp_path / "without"))
     pd.testing.assert_frame_equal(looked_at.history, untouched.history, check_exact=True)
     assert looked_at.weight_steps == [0, 4, 8, 12] and untouched.weight_steps == []
 

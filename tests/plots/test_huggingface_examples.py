@@ -4,9 +4,9 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
+from eureka_lib.attention.heat import heat
 from eureka_lib.experiments import profiles
 from eureka_lib.plots import figures, huggingface_examples as examples
-from eureka_lib.training.schedules import heat
 
 pytestmark = pytest.mark.usefixtures("house_style")
 BASE = profiles.get("smoke").cheap.base

@@ -9,7 +9,7 @@ import torch
 
 from eureka_lib.claims.leaps import Plateau
 from eureka_lib.experiments import profiles
-from eureka_lib.experiments.experiment import run
+from eureka_lib.experiments.run import run
 from eureka_lib.experiments.sweep import sweep
 from eureka_lib.plots import figures, in_context_figures, leap_figures
 from eureka_lib.plots.in_context_figures import AFTER, BEFORE, NEVER, PLATEAU

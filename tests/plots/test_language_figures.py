@@ -6,7 +6,7 @@ import torch
 
 from eureka_lib.claims.leaps import Plateau
 from eureka_lib.experiments import profiles
-from eureka_lib.experiments.experiment import run
+from eureka_lib.experiments.run import run
 from eureka_lib.plots import figures, language_figures, leap_figures
 from eureka_lib.plots.leap_figures import BEFORE, NEVER
 from eureka_lib.store import RunStore

@@ -11,7 +11,7 @@ from eureka_lib.analysis.probes import ALL_TOKENS
 from eureka_lib.claims import probe_rules
 from eureka_lib.claims.registry import NOT_REPRODUCED, REPRODUCED, UNDECIDED
 from eureka_lib.experiments import profiles
-from eureka_lib.experiments.experiment import run
+from eureka_lib.experiments.run import run
 from eureka_lib.plots import figures, probe_figures
 from eureka_lib.plots.probe_figures import Job, Subject, accuracies, answers
 

@@ -201,7 +201,7 @@ def modes(folder: Path) -> dict[str, int]:
 @pytest.mark.parametrize(("mode", "file"), [(0o775, 0o644), (0o770, 0o640), (0o700, 0o600)])
 def test_whoever_may_use_the_store_may_use_what_others_left_in_it(tmp_path, tiny, mode, file):
     """Even if their umask closes what they make to everybody else."""
-    from eureka_lib.experiments.experiment import run as train
+    from eureka_lib.experiments.run import run as train
 
     store = RunStore(tmp_path / "runs")
     store.folder.mkdir()

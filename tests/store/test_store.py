@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import safetensors.torch
 
-from eureka_lib.experiments.experiment import run
 from eureka_lib.experiments.pools import InProcess
+from eureka_lib.experiments.run import run
 from eureka_lib.experiments.sweep import sweep
 from eureka_lib.store import RunStore, key_of, runs as store_module
 from eureka_lib.store.__main__ import main
