@@ -3,12 +3,12 @@
 # A notebook in JupyterLab:            ./run_all.sh lab [NOTEBOOK]
 # Everything is tested by:             ./run_all.sh test [pytest's arguments]
 #
-# This script only finds or makes a Python environment; eureka_lib/execute does the rest (--help explains it).
+# This script only finds or makes a Python environment; eureka_lib/run_all does the rest (--help explains it).
 set -euo pipefail
 
 # Nothing in a person's shell is to change what happens here: none of its functions and no CDPATH (-p), no other way for
 # Python or pytest to work, no other place where pip would put things. Where pip finds packages stays her affair, though:
-# her index, proxy, certificates and pip.conf. What is to be kept from the notebooks: eureka_lib/execute/surroundings.py
+# her index, proxy, certificates and pip.conf. What is to be kept from the notebooks: eureka_lib/run_all/surroundings.py
 [[ $- == *p* ]] || exec bash -p "$0" "$@"
 unset "${!PYTHON@}" "${!PYTEST@}" PIP_{TARGET,PREFIX,ROOT,USER,PYTHON,NO_DEPS,DRY_RUN,PRE}
 export HOME=${HOME:-~} # Jupyter cannot do without; for a user without a name, in a container, it is /
@@ -44,7 +44,7 @@ find_python() {
 }
 
 # Whether a Python satisfies pyproject.toml by what lies in its own environment (-I); prints what that lacks.
-satisfies() { "$1" -I "$root/eureka_lib/requirements.py" "$root/pyproject.toml" 2>/dev/null; }
+satisfies() { "$1" -I "$root/eureka_lib/run_all/requirements.py" "$root/pyproject.toml" 2>/dev/null; }
 
 # Prints the active environment's Python if it satisfies pyproject.toml, else says on stderr what it lacks.
 active_python() {
@@ -69,7 +69,7 @@ venv_complete() { [[ -f $stamp ]] && wanted_stamp | cmp -s - "$stamp" && satisfi
 # Removing the stamp first and writing it last means that an interrupted set-up starts over.
 make_venv() {
     local python=$1 reuse='' lacks trouble
-    trouble=$("$python" -I "$root/eureka_lib/requirements.py" --platform) || fail "$trouble"
+    trouble=$("$python" -I "$root/eureka_lib/run_all/requirements.py" --platform) || fail "$trouble"
     if [[ -f $stamp && $(head -n 1 "$stamp") == "$root" ]] && new_enough "$venv/bin/python"; then reuse=yes; fi
     rm -f "$stamp"
     echo "Setting up .venv with pip; this takes a minute or more, once ..."
@@ -96,7 +96,7 @@ else
     python=$(find_python)
     # --help and mistakes on the command line are answered before the minute that the set-up takes.
     if [[ ! $is_test ]]; then
-        "$python" -m eureka_lib.execute --check "$@" || exit
+        "$python" -m eureka_lib.run_all --check "$@" || exit
         for word; do [[ $word != -h && $word != --help ]] || exit 0; done
     fi
     make_venv "$python"
@@ -104,7 +104,7 @@ else
 fi
 
 if [[ ! $is_test ]]; then
-    exec "$python" -m eureka_lib.execute "$@"
+    exec "$python" -m eureka_lib.run_all "$@"
 fi
 export EUREKA_PROFILE=smoke EUREKA_HEADLESS=1
 cd "$root" # where pytest finds its configuration

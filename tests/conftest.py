@@ -8,7 +8,7 @@ import pytest
 @pytest.fixture
 def store(tmp_path):
     """An empty run store."""
-    from eureka_lib.runs import RunStore
+    from eureka_lib.store import RunStore
 
     return RunStore(tmp_path / "runs")
 
@@ -16,7 +16,7 @@ def store(tmp_path):
 @pytest.fixture
 def tiny():
     """The smoke profile's ViT experiment, cut to a second."""
-    from eureka_lib import profiles
+    from eureka_lib.experiments import profiles
 
     return profiles.get("smoke").vit.vary(steps=12, evaluate_every=4, test_samples=100)
 
@@ -26,9 +26,9 @@ def goes_on_exactly(store, tmp_path, capsys, monkeypatch):
     """A check: a training that is interrupted continues, to the very history of one that is not."""
     import pandas as pd
 
-    from eureka_lib import trainer
-    from eureka_lib.experiment import run
-    from eureka_lib.runs import RunStore
+    from eureka_lib.experiments import trainer
+    from eureka_lib.experiments.run import run
+    from eureka_lib.store import RunStore
 
     def check(experiment, interrupted, continued):
         def interrupt(history):
@@ -51,7 +51,7 @@ def house_style():
     """Figures look as the notebooks' do, and none stays open."""
     import matplotlib.pyplot as plt
 
-    from eureka_lib import figures
+    from eureka_lib.plots import figures
 
     figures.use_style()
     yield
@@ -60,9 +60,9 @@ def house_style():
 
 OWN = """
 import sys
-from eureka_lib.models.attention import NORMALISERS, LEARNED
-from eureka_lib.runs import RunStore
-from eureka_lib.sweep import sweep
+from eureka_lib.attention.layer import NORMALISERS, LEARNED
+from eureka_lib.store import RunStore
+from eureka_lib.experiments.sweep import sweep
 from watching import experiments
 SMALL = 1e-6
 def own(logits, scale, *, learned):

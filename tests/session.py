@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from eureka_lib.execute.surroundings import secluded
+from eureka_lib.run_all.surroundings import secluded
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share the folders of the process that started them
     products = tempfile.mkdtemp(prefix="eureka-tests-")

@@ -20,8 +20,8 @@ def attempt(name, call, *arguments):
 
 
 import eureka_lib
-from eureka_lib import profiles
-from eureka_lib.cluster import connect
+from eureka_lib.experiments import profiles
+from eureka_lib.experiments.cluster import connect
 
 for module in pkgutil.walk_packages(eureka_lib.__path__, "eureka_lib."):
     attempt(module.name.split(".")[-1], importlib.import_module, module.name)

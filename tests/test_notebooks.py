@@ -8,8 +8,9 @@ import nbformat
 import papermill
 import pytest
 
-from eureka_lib import defaults, paths
-from eureka_lib.execute.__main__ import main
+from eureka_lib import paths
+from eureka_lib.experiments import defaults
+from eureka_lib.run_all.__main__ import main
 
 ALL = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 NOTEBOOKS = [path for path in ALL if path.name[0].isdigit()]  # the others are pages of words: test_pages.py

@@ -15,7 +15,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from eureka_lib import paths, requirements
+from eureka_lib import paths
+from eureka_lib.run_all import requirements
 
 PROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
 
@@ -122,7 +123,7 @@ def test_set_up_is_done_once_and_again_when_it_must(checkout, tmp_path):
         assert done.returncode == status, done.stderr
         return [re.search(r"-m (\S+)", line).group(1) for line in calls.read_text().splitlines()]
 
-    check, execute = "eureka_lib.execute", "eureka_lib.execute"
+    check, execute = "eureka_lib.run_all", "eureka_lib.run_all"
     assert called(checkout, PIP_STATUS="1", status=1) == [check, "venv", "pip"]
     assert called(checkout) == [check, "venv", "pip", execute]  # a failed set-up is not believed
     assert called(checkout) == [execute]

@@ -6,8 +6,8 @@ import nbformat
 import pytest
 
 from eureka_lib import paths
-from eureka_lib.execute.__main__ import main
-from eureka_lib.gallery.render import HEADING, to_text
+from eureka_lib.run_all.__main__ import main
+from eureka_lib.run_all.gallery.render import HEADING, to_text
 
 PAGES = {name: nbformat.read(paths.NOTEBOOKS / f"{name}.ipynb", as_version=4) for name in ("glossary", "lesson_plan")}
 TERMS = [

@@ -2,9 +2,9 @@
 
 import pytest
 
-from eureka_lib import profiles
 from eureka_lib.analysis.eureka import eureka_moment, jump_duration, plateau_level
-from eureka_lib.experiment import run
+from eureka_lib.experiments import profiles
+from eureka_lib.experiments.run import run
 
 BASE = profiles.get("laptop").forecast.base.vary(evaluate_every=20)
 

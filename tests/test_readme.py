@@ -8,9 +8,10 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from eureka_lib import paths, scorecard
-from eureka_lib.runs import RunStore
-from eureka_lib.runs.contents import sound_runs
+from eureka_lib import paths
+from eureka_lib.claims import scorecard
+from eureka_lib.store import RunStore
+from eureka_lib.store.contents import sound_runs
 
 README = (paths.ROOT / "README.md").read_text()
 
@@ -25,7 +26,7 @@ def test_its_links_lead_to_files():
         assert (paths.ROOT / target).exists(), target
 
 
-FIRST_LINE = "from eureka_lib import comparisons, profiles"
+FIRST_LINE = "from eureka_lib.attention.layer import NORMALISERS\n"
 
 
 @pytest.fixture

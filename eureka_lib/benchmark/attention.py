@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from eureka_lib.attention.layer import FUSED, NORMALISERS
 from eureka_lib.benchmark.measure import Row, Setting, measure_pairs, peak_memory, seconds
-from eureka_lib.models.attention import FUSED, NORMALISERS
 
 HEADS, HEAD_WIDTH = 4, 64  # the paper's ViT
 TOKENS = {"cpu": 2048, "cuda": 2**17}  # of a batch: enough to keep the device busy

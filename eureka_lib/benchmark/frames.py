@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from matplotlib.figure import Figure
 
-from eureka_lib import explorer, profiles
 from eureka_lib.benchmark.measure import Row, Setting, measure_against
-from eureka_lib.experiment import run
-from eureka_lib.probe_figures import Subject
-from eureka_lib.runs import RunStore
+from eureka_lib.experiments import profiles
+from eureka_lib.experiments.run import run
+from eureka_lib.plots import explorer
+from eureka_lib.plots.probe_figures import Subject
+from eureka_lib.store import RunStore
 
 FRAME_SECONDS = 0.1
 FRAMES = 10  # in a measurement

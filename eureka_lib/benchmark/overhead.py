@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from eureka_lib import profiles
 from eureka_lib.benchmark.measure import Row, Setting, measure_against
 from eureka_lib.benchmark.sweeps import quietly
-from eureka_lib.experiment import Experiment
-from eureka_lib.pools import InProcess, Workers
-from eureka_lib.runs import RunStore, key_of
-from eureka_lib.sweep import sweep
+from eureka_lib.experiments import profiles
+from eureka_lib.experiments.experiment import Experiment
+from eureka_lib.experiments.pools import InProcess, Workers
+from eureka_lib.experiments.sweep import sweep
+from eureka_lib.store import RunStore, key_of
 
 RUN_SECONDS = 20  # of the run that the cost is compared with
 BAR = 0.05  # of it, at most

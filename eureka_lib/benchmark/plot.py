@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from eureka_lib import figures
 from eureka_lib.benchmark.measure import Row
+from eureka_lib.plots import figures
 
 MEASURED, BAR, FLOOR = "#0072B2", "#D55E00", figures.DERIVED
 ROW_HEIGHT = 0.3  # inches

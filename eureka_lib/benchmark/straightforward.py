@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from eureka_lib.experiment import Experiment
+from eureka_lib.experiments.experiment import Experiment
+from eureka_lib.experiments.trainer import learning_rate_of
 from eureka_lib.models.vit import ViT
 from eureka_lib.tasks.images import load_images
 from eureka_lib.tasks.two_step import BLUE, PALETTE, RED, WHITE, TwoStepConfig
-from eureka_lib.trainer import learning_rate_of
 
 COLOURS = torch.tensor(list(PALETTE.values()))
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 from loky import cpu_count
 
-from eureka_lib import profiles
 from eureka_lib.benchmark.measure import FULL, Row, Setting, measure_pairs, seconds, threads
 from eureka_lib.benchmark.straightforward import Straightforward
-from eureka_lib.experiment import Experiment
-from eureka_lib.pools import InProcess
-from eureka_lib.runs import RunStore
-from eureka_lib.sweep import sweep
-from eureka_lib.trainer import device
+from eureka_lib.experiments import profiles
+from eureka_lib.experiments.experiment import Experiment
+from eureka_lib.experiments.pools import InProcess
+from eureka_lib.experiments.sweep import sweep
+from eureka_lib.experiments.trainer import device
+from eureka_lib.store import RunStore
 
 BAR = 0.5  # of the straightforward sweep's time, or twice its runs per hour
 PAIRS = 3  # at most, and none to warm up: a sweep is long, and starts its processes anew

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-import eureka_lib.benchmark as package
 from eureka_lib import provenance
 from eureka_lib.benchmark.attention import attention_rows
 from eureka_lib.benchmark.frames import frame_rows
@@ -48,7 +47,7 @@ def line_of(row: Row) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    description = package.__doc__.split("\n")[0]
+    description = "How fast and how large, as ratios: prints one table of them."
     groups = "\n".join(f"  {name:10} {measure.__doc__.splitlines()[0]}" for name, measure in GROUPS.items())
     parser = argparse.ArgumentParser(
         prog="python -m eureka_lib.benchmark", description=description, epilog=f"groups of rows:\n{groups}",

@@ -14,11 +14,12 @@ from loky import cpu_count
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from eureka_lib import figures, profiles
 from eureka_lib.benchmark.measure import Row, Setting, Work, measure_pairs, seconds, threads
 from eureka_lib.benchmark.straightforward import Straightforward
-from eureka_lib.experiment import Experiment
-from eureka_lib.trainer import Training
+from eureka_lib.experiments import profiles
+from eureka_lib.experiments.experiment import Experiment
+from eureka_lib.experiments.trainer import Training
+from eureka_lib.plots import figures
 
 PAPER_BATCH = {"cpu": 4, "cuda": 512}
 PAPER_PRECISION = {"cpu": "float32", "cuda": "bfloat16"}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from eureka_lib.models.attention import check_transformer
+from eureka_lib.attention.layer import check_transformer
 from eureka_lib.models.hosted import Hosted
 from eureka_lib.validation import check_real
 
@@ -35,7 +35,7 @@ class InContextGPT2(Hosted):
 
     def __init__(self, config: InContextGPT2Config, dimensions: int, points: int):
         super().__init__()
-        from eureka_lib.models import huggingface
+        from eureka_lib.attention import huggingface
 
         body = huggingface.transformers.GPT2Config(
             vocab_size=1, n_positions=2 * points, n_embd=config.width, n_layer=config.depth, n_head=config.heads,

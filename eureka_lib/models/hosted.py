@@ -1,6 +1,6 @@
 """What the networks around a body of transformers' have in common: the paper's fixes by name, and their temperature.
 
-The fixes come in through transformers' attention interface (:mod:`eureka_lib.models.huggingface`), which is imported
+The fixes come in through transformers' attention interface (:mod:`eureka_lib.attention.huggingface`), which is imported
 when a model is built and not before, so that configurations need no transformers.
 """
 
@@ -19,7 +19,7 @@ class Hosted(nn.Module):
 
     def host(self, kind: Any, config: Any, attention: str) -> None:
         """Make the body, of the class ``kind`` and its ``config``, with a normaliser's name as ``attention``."""
-        from eureka_lib.models import huggingface
+        from eureka_lib.attention import huggingface
 
         if attention != "softmax":
             huggingface.register(attention)  # it may be a reader's own
@@ -29,7 +29,7 @@ class Hosted(nn.Module):
 
     def set_scale_factor(self, factor: float) -> None:
         """Multiply the usual scale of every attention by ``factor``, which replaces an earlier one."""
-        from eureka_lib.models import huggingface
+        from eureka_lib.attention import huggingface
 
         huggingface.set_scale_factor(self.body, factor)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from eureka_lib.models.attention import check_transformer
+from eureka_lib.attention.layer import check_transformer
 from eureka_lib.models.hosted import Hosted
 from eureka_lib.validation import check_real
 
@@ -45,7 +45,7 @@ class Roberta(Hosted):
 
     def __init__(self, config: RobertaConfig, vocabulary: int, tokens: int):
         super().__init__()
-        from eureka_lib.models import huggingface
+        from eureka_lib.attention import huggingface
 
         body = huggingface.transformers.RobertaConfig(
             vocab_size=vocabulary, max_position_embeddings=tokens + FIRST_POSITION, type_vocab_size=1,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from eureka_lib.models.attention import MultiHeadAttention, check_transformer, is_watched
+from eureka_lib.attention.layer import MultiHeadAttention, check_transformer, is_watched
 from eureka_lib.validation import check_choice, check_divides, check_real, check_whole
 
 NORM_EPS = 1e-6

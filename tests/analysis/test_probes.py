@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from eureka_lib import profiles
 from eureka_lib.analysis import probes
 from eureka_lib.analysis.probes import ALL_TOKENS, CLS, OUTPUT, Place, Samples
 from eureka_lib.analysis.record import look_inside
+from eureka_lib.experiments import profiles
 
 N, F = 600, 12
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from eureka_lib.models.attention import NORMALISERS
+from eureka_lib.attention.layer import NORMALISERS
 from eureka_lib.models.gpt2 import InContextGPT2, InContextGPT2Config
 
 pytest.importorskip("transformers")

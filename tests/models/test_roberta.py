@@ -4,11 +4,11 @@ import pandas as pd
 import pytest
 import torch
 
-from eureka_lib import profiles
-from eureka_lib.experiment import run
-from eureka_lib.models.attention import NORMALISERS
+from eureka_lib.attention.layer import NORMALISERS
+from eureka_lib.experiments import profiles
+from eureka_lib.experiments.run import run
 from eureka_lib.models.roberta import Roberta, RobertaConfig
-from eureka_lib.runs import RunStore
+from eureka_lib.store import RunStore
 
 transformers = pytest.importorskip("transformers")
 VOCABULARY, TOKENS = 40, 12

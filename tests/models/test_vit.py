@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from eureka_lib import profiles
-from eureka_lib.experiment import run
-from eureka_lib.methods import METHODS
-from eureka_lib.models.attention import NORMALISERS
+from eureka_lib.attention.layer import NORMALISERS
+from eureka_lib.attention.registry import METHODS
+from eureka_lib.experiments import profiles
+from eureka_lib.experiments.run import run
 from eureka_lib.models.vit import StochasticDepth, ViT, ViTConfig, patchify
 
 

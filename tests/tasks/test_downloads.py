@@ -22,7 +22,8 @@ import pooch
 import pytest
 import torch
 
-from eureka_lib import paths, profiles
+from eureka_lib import paths
+from eureka_lib.experiments import profiles
 from eureka_lib.tasks import downloads, images
 from eureka_lib.tasks.downloads import CIFAR10, FASHION_MNIST, MNIST, DataUnavailable
 

@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from sklearn.neural_network import MLPClassifier
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from eureka_lib.experiment import TASKS, Experiment
+from eureka_lib.experiments.experiment import TASKS, Experiment
 from eureka_lib.tasks import images
 from eureka_lib.tasks.further import NaturalIndicatorsConfig
 from eureka_lib.tasks.images import load_images

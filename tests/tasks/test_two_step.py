@@ -5,8 +5,7 @@ from itertools import islice
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from eureka_lib.tasks.images import load_images
 from eureka_lib.tasks.two_step import (

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from eureka_lib.models.attention import LEARNED
+from eureka_lib.attention.layer import LEARNED
 from eureka_lib.models.resnet import ResNet9, ResNetConfig
 from eureka_lib.models.vit import ViT, ViTConfig
 from eureka_lib.training.optimizer import OPTIMIZERS, build, scale_rate

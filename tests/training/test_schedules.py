@@ -4,13 +4,8 @@ import math
 
 import pytest
 
-from eureka_lib.training.schedules import (
-    LEARNING_RATE_SCHEDULES,
-    SCALE_SCHEDULES,
-    heat,
-    warmup_constant,
-    warmup_cosine,
-)
+from eureka_lib.attention.heat import SCALE_SCHEDULES, heat
+from eureka_lib.training.schedules import LEARNING_RATE_SCHEDULES, warmup_constant, warmup_cosine
 
 PAPER = {"steps": 35_100, "warmup": 585, "peak": 5e-4, "edge": 1e-6}
 

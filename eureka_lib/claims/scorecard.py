@@ -1,0 +1,129 @@
+"""The scorecard: every verdict of every notebook on one page.
+
+Each notebook leaves its claims as data (:mod:`eureka_lib.claims`). Here they are read back, grouped into one line per
+claim (or per fix and regime, where a claim is judged for several), drawn, and written into the README.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+
+import pandas as pd
+
+from eureka_lib import paths
+from eureka_lib.claims.registry import NOT_REPRODUCED, REPRODUCED, UNDECIDED, kind_of
+
+# What is claimed, by whom, in the order of the page. A notebook's claim must be one of these.
+CLAIMS = {
+    "C1": "the loss saturates for long, then some seeds improve abruptly, others never do",
+    "C2": "a ResNet has no such plateau",
+    "C3": "the plateau comes from the multi-step structure; each step alone is learned at once",
+    "C4": "softmax starves W_Q and W_K of gradient while W_V gets plenty",
+    "C5": "temperature matters; Heat Treatment and NormSoftmax alleviate the plateau",
+    "C6": "the fixes need fewer steps, are likelier to learn, more accurate, more robust to hyper-parameters",
+    "C7": "the same leaps exist in language modelling (RoBERTa), and the fixes help there",
+    "C8": "the same leaps exist in in-context learning (GPT-2), and the fixes help there",
+    "Z1": "not in the paper: today's attention variants shorten the plateau",
+    "Z2": "not in the paper: they remove it, so that at most half of softmax's time is left",
+    "Z3": "Born et al. 2025: with QR's doubly stochastic attention more seeds jump than with softmax",
+    "F1": "not in the paper: the first tenth of a run forecasts whether the Eureka-moment comes",
+    "F2": "not in the paper: the first tenth of a run forecasts when it comes",
+}
+COLOURS = {REPRODUCED: "#56B4E9", NOT_REPRODUCED: "#E69F00", UNDECIDED: "#DDDDDD"}
+BEGIN, END = "<!-- scorecard: written by notebook 15 -->", "<!-- end of the scorecard -->"
+COLUMNS = ["claim", "part", "about", "statement", "verdict", "n", "effect", "value", "low", "high", "test", "profile",
+           "figure", "notebook"]  # fmt: skip
+
+
+def read(profile: str) -> pd.DataFrame:
+    """All claims that the profile's notebooks have left, a row each, in the order of :data:`CLAIMS`; perhaps none.
+
+    Raises ValueError for a file that does not hold claims, or a claim that :data:`CLAIMS` does not name.
+    """
+    rows = []
+    for file in sorted((paths.figures_dir(profile) / "claims").glob("*.json")):
+        try:
+            rows += [_row(claim) | {"notebook": file.stem} for claim in json.loads(file.read_text())]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{file} does not hold claims ({error!r}); ./run_all.sh {file.stem} writes it") from error
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    if unknown := sorted(set(table["claim"]) - set(CLAIMS)):
+        raise ValueError(f"unknown claim {unknown[0]!r}; allowed are {', '.join(CLAIMS)}")
+    return table.sort_values("claim", key=lambda names: names.map(list(CLAIMS).index), kind="stable", ignore_index=True)
+
+
+def _row(claim: Mapping) -> dict:
+    low, high = claim["interval"]
+    return {**{name: claim[name] for name in COLUMNS if name not in ("low", "high", "notebook")},
+            "low": low, "high": high}  # fmt: skip
+
+
+def missing(table: pd.DataFrame) -> list[str]:
+    """The claims of which no notebook has said anything yet."""
+    return [claim for claim in CLAIMS if claim not in set(table["claim"])]
+
+
+def lines(table: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
+    """The rows by line of the page: (claims, what it is about). What C5 and C6 say of one fix shares a line."""
+    keys = {about: ", ".join(dict.fromkeys(rows["claim"])) for about, rows in table.groupby("about", sort=False)}
+    grouped = {}
+    for index, row in table.iterrows():
+        key = (keys[row["about"]] if row["about"] else row["claim"], row["about"])
+        grouped.setdefault(key, []).append(index)
+    return {key: table.loc[index] for key, index in grouped.items()}
+
+
+def counts(table: pd.DataFrame) -> pd.DataFrame:
+    """How many verdicts of each kind, a row per claim."""
+    if table.empty:
+        return pd.DataFrame(columns=list(COLOURS))
+    found = pd.crosstab(table["claim"], table["verdict"].map(kind_of))
+    return found.reindex(index=[c for c in CLAIMS if c in found.index], columns=list(COLOURS), fill_value=0)
+
+
+def number(row: Mapping) -> str:
+    """The row's value with its interval; where the data do not bound a number, it is infinite."""
+    value, low, high = ("\N{INFINITY}" if pd.isna(row[x]) else f"{row[x]:.2f}" for x in ("value", "low", "high"))
+    return "no number" if pd.isna(row["low"]) else f"{value} ({low} to {high})"
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The page as a Markdown table: claim, what was measured with its verdicts, runs, figures."""
+    rows = ["| claim | measured: part, verdict, value (95 % interval) | n | figure |", "|---|---|---|---|"]
+    said = set()
+    for (claims, about), group in lines(table).items():
+        new = [f"**{claim}**: {CLAIMS[claim]}" for claim in claims.split(", ") if claim not in said]
+        said |= set(claims.split(", "))
+        if about:  # one of several lines: the claim stands above them
+            rows += [f"| {claim} | | | |" for claim in new]
+        measured = "; ".join(f"{row['part']} **{row['verdict']}** {number(row)}" for _, row in group.iterrows())
+        runs = ", ".join(dict.fromkeys(str(n) for n in group["n"]))
+        pictures = ", ".join(f"[{name[:2]}](figures/{name}.png)" for name in dict.fromkeys(group["figure"]))
+        rows.append(f"| {f'{claims}: {about}' if about else new[0]} | {measured} | {runs} | {pictures} |")
+    return "\n".join(rows)
+
+
+def into(text: str, table: pd.DataFrame) -> str:
+    """A page's ``text`` with the scorecard between its two marks; ValueError if it does not have them."""
+    pattern = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", re.DOTALL)
+    if not pattern.search(text):
+        raise ValueError(f"the page has no place for the scorecard: it needs the lines {BEGIN} and {END}")
+    return pattern.sub(lambda _: f"{BEGIN}\n{markdown(table)}\n{END}", text)
+
+
+def write_readme(table: pd.DataFrame, profile: str) -> str:
+    """Write the scorecard into the README, and say what was done.
+
+    Only the laptop's verdicts, only into the checkout whose figures they are, and only if all claims are judged.
+    """
+    if profile != paths.DEFAULT_PROFILE or paths.figures_dir(profile) != paths.ROOT / "figures":
+        return f"README.md is left alone: it holds the verdicts of profile {paths.DEFAULT_PROFILE} in figures/"
+    if lacking := missing(table):
+        return f"README.md is left alone: {', '.join(lacking)} not judged yet; ./run_all.sh runs all notebooks"
+    readme = paths.ROOT / "README.md"
+    before = readme.read_text()
+    after = into(before, table)
+    if after == before:
+        return "README.md has these verdicts already"
+    paths.write_atomically(readme, after.encode())
+    return "README.md now has these verdicts"

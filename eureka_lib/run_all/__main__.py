@@ -1,0 +1,188 @@
+"""The command line of ``run_all.sh``: ``python -m eureka_lib.run_all``.
+
+The exit status is 0 if all is well, 1 if a notebook failed, 2 for a mistake on the command line, 128 + n if signal n
+stopped the run.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from eureka_lib import paths
+from eureka_lib.experiments import cluster
+from eureka_lib.run_all import lab
+from eureka_lib.run_all.jobs import PROFILES, Job, find_notebooks, plan, select
+from eureka_lib.run_all.surroundings import check_names
+from eureka_lib.validation import check_choice, check_whole
+
+USAGE = """\
+./run_all.sh [NOTEBOOK ...] [--profile smoke|laptop|paper] [--jobs N] [--force] [-p NAME=VALUE]
+                    [--scheduler ADDRESS [--per-task GPU=1]]
+       ./run_all.sh lab [NOTEBOOK] [JupyterLab's options]
+       ./run_all.sh test [pytest's arguments]"""
+EPILOG = """\
+examples:
+  ./run_all.sh                       all notebooks, at a laptop's scale
+  ./run_all.sh paper                 the same notebooks at the paper's scale, for a GPU
+  ./run_all.sh smoke 01 03           two notebooks at the smallest scale
+  ./run_all.sh 01 -p "seeds=[0, 1]"  with another value for a parameter of its first cell
+  ./run_all.sh paper --scheduler tcp://login1:8786 --per-task GPU=1
+                                     training runs go to a dask cluster, each takes one GPU of a worker
+  ./run_all.sh lab 01                opens a notebook in JupyterLab
+  ./run_all.sh test                  all tests
+
+A cluster's workers must see this machine's run store: EUREKA_STORE=/shared/runs moves it. Whoever can connect to a dask
+scheduler or worker can run code there. An example for SLURM and TLS: python -c "help('eureka_lib.experiments.cluster')"
+
+Figures go to figures/ (of another profile: to figures/PROFILE/), the notebooks as HTML to notebooks/ in there;
+index.html beside them shows every figure with its claim and how to read it. With other parameters than the defaults,
+be it by -p or in an edited notebook, all this goes to played/ in there, and no claims are kept.
+A notebook that is up to date is skipped, and finished training runs are kept in any case: a rerun continues.
+An active conda or virtual environment is used if it satisfies pyproject.toml; else .venv is made with pip.
+"""
+JOBS = {"smoke": "2"}  # at a time: they import more than they train, which takes one core
+OPTIONS = ("--profile", "--jobs", "--force", "--parameter", "--scheduler", "--per-task", "--help")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A valid command line."""
+
+    jobs: list[Job]
+    workers: int
+    force: bool
+    cluster: dict[str, str]  # environment variables that tell sweeps of it
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="./run_all.sh",
+        usage=USAGE,
+        description="Execute the notebooks; leave their figures, and the notebooks as HTML.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("words", nargs="*", metavar="NOTEBOOK", help="01, 01_name or notebooks/01_name.ipynb; default: all")
+    add("--profile", help=f"the scale: {', '.join(PROFILES)}; default: {paths.DEFAULT_PROFILE}")
+    add("--jobs", "-j", metavar="N", help="notebooks at a time; default: 1, as each uses all cores; smoke: 2")
+    add("--force", "-f", action="store_true", help="execute also what is up to date")
+    add("--parameter", "-p", action="append", default=[], metavar="NAME=VALUE", help="repeatable")
+    add("--scheduler", metavar="ADDRESS", help="train on the dask cluster there, such as tcp://login1:8786")
+    add("--per-task", metavar="NAME=NUMBER", help="what each of its tasks takes of a worker's resources: GPU=1")
+    add("--check", action="store_true", help=argparse.SUPPRESS)  # only look for mistakes; run_all.sh asks first
+    return parser
+
+
+def parse(arguments: list[str], folder: Path) -> Request:
+    """Read the command line; for a mistake, exit with status 2 and one clear line."""
+    parser = _parser()
+    options, unknown = parser.parse_known_intermixed_args(arguments)
+    try:
+        for word in unknown:
+            check_choice("option", word.split("=")[0], OPTIONS)
+        check_names(os.environ)
+        return _request(options, find_notebooks(folder))
+    except (ValueError, TypeError) as problem:
+        parser.exit(2, f"run_all.sh: {problem}\n")
+
+
+def _request(options: argparse.Namespace, known: dict[str, Path]) -> Request:
+    profiles = {word for word in options.words if word in PROFILES} | ({options.profile} - {None})
+    if len(profiles) > 1:
+        raise ValueError(f"one profile at a time, got {' and '.join(sorted(profiles))}")
+    profile = check_choice("profile", profiles.pop() if profiles else paths.DEFAULT_PROFILE, PROFILES)
+    jobs = JOBS.get(profile, "1") if options.jobs is None else options.jobs
+    workers = check_whole("--jobs", int(jobs) if jobs.lstrip("+-").isdecimal() else jobs, 1)
+    notebooks = select([word for word in options.words if word not in PROFILES], known)
+    planned = plan(notebooks, paths.figures_dir(profile), profile, options.parameter)
+    return Request(planned, workers, options.force, _cluster(options))
+
+
+def _cluster(options: argparse.Namespace) -> dict[str, str]:
+    if options.per_task and not options.scheduler:
+        raise ValueError(f"--per-task {options.per_task} is what a cluster's tasks take: it needs --scheduler")
+    if not options.scheduler:
+        return {}
+    cluster.parse_resources(options.per_task or "")
+    return {"EUREKA_SCHEDULER": cluster.check_address(options.scheduler), "EUREKA_PER_TASK": options.per_task or ""}
+
+
+def run(request: Request, stream: TextIO) -> int:
+    """Carry out a request, telling ``stream`` about it; return the exit status."""
+    from eureka_lib.run_all import display, gallery, parent  # which need the environment that --check has to do without
+
+    jobs, outcomes, stopped = request.jobs, [], ""
+    os.environ |= request.cluster  # the notebooks inherit it
+    print(f"{len(jobs)} notebook{'s' if len(jobs) > 1 else ''}, profile {jobs[0].profile}", file=stream, flush=True)
+    try:
+        for outcome in parent.execute_all(jobs, request.workers, request.force, display.Display(jobs, stream)):
+            outcomes.append(outcome)
+    except KeyboardInterrupt as signalled:
+        stopped = str(signalled) or "SIGINT"
+    print(display.summary(jobs, outcomes), file=stream, flush=True)
+    for job in {job.figures: job for job in jobs}.values():
+        gallery.relink(job.products, Path(job.source).parent)
+        if not stopped:
+            print(_gallery(job), file=stream, flush=True)
+    if stopped:
+        print(f"Stopped by {stopped}. The same command continues; what is done is kept.", file=stream, flush=True)
+        return 128 + signal.Signals[stopped]
+    return 1 if any(outcome.status == "FAILED" for outcome in outcomes) else 0
+
+
+def _gallery(job: Job) -> str:
+    """Write the page of all figures of the job's profile; what became of it, in one line."""
+    from eureka_lib.run_all import gallery
+    from eureka_lib.run_all.display import from_here
+
+    page = gallery.build(Path(job.figures), Path(job.source).parent, job.profile)
+    return f"All figures on one page: {from_here(page)}" if page else "No figures yet, so no page of them."
+
+
+def _let_signals_stop() -> None:
+    """SIGTERM and a closing terminal stop the run as Ctrl-C does, so that nothing is left running."""
+
+    def stop(number, _frame):
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP, and means it
+            signal.signal(number, stop)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command line, or the one notebook of a child process."""
+    if arguments[:1] == ["--child"]:
+        from eureka_lib.run_all import child
+
+        return child.main(Path(arguments[1]))
+    words = [word for word in arguments if word != "--check"]
+    if words[:1] == ["lab"]:
+        try:
+            check_names(os.environ)
+            return lab.main(words[1:], find_notebooks(paths.NOTEBOOKS), only_check="--check" in arguments)
+        except ValueError as problem:
+            print(f"run_all.sh: {problem}", file=sys.stderr)
+            return 2
+    request = parse(arguments, paths.NOTEBOOKS)
+    if "--check" in arguments:
+        return 0
+    _let_signals_stop()
+    if request.cluster:
+        try:
+            with cluster.connect(request.cluster["EUREKA_SCHEDULER"]):
+                pass
+        except (ImportError, ConnectionError) as problem:
+            print(f"run_all.sh: {problem}", file=sys.stderr)
+            return 2
+    return run(request, sys.stdout)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,307 @@
+"""A run, and the folder that keeps many: what the package ``eureka_lib.store`` says of them is done here."""
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import stat
+import uuid
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import safetensors.torch
+from torch import Tensor
+
+from eureka_lib import paths
+
+RESULTS_VERSION = 4  # raise it whenever the same configuration would give other results than before
+SUMS = "SHA256SUMS"
+
+Config = dict[str, Any]
+
+
+class StoreError(OSError):
+    """The store cannot be read or written, so going on would only lose work."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A stored training: nested ``config``, ``history`` (a row per evaluation), ``meta`` data, and its ``folder``."""
+
+    folder: Path
+    config: Config
+    history: pd.DataFrame
+    meta: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        """The hash that names it."""
+        return self.folder.name
+
+    @property
+    def weight_steps(self) -> list[int]:
+        """The steps of which the weights are kept, ascending; none unless they were asked for."""
+        return sorted(int(step) for step in self.meta.get("weights_sha256", {}))
+
+    def weights(self, step: int) -> dict[str, Tensor]:
+        """The model's state before training step ``step`` + 1.
+
+        Raises ValueError for a step that was not kept, or if the file does not match its checksum.
+        """
+        if step not in self.weight_steps:
+            nearest = min(self.weight_steps, key=lambda kept: abs(kept - step), default="none")
+            raise ValueError(f"weights of step {step} were not kept; kept are {self.weight_steps}, nearest {nearest}")
+        return safetensors.torch.load(self.weights_data(step))
+
+    def weights_data(self, step: int) -> bytes:
+        """The file of the weights at ``step``; ValueError if it does not match its checksum."""
+        path = self.folder / weights_name(step)
+        data = _read(path)
+        if _sha256(data) != self.meta["weights_sha256"][str(step)]:
+            raise ValueError(f"{path} does not match the checksum in meta.json")
+        return data
+
+    def check_weights(self) -> None:
+        """Raise ValueError unless all kept weights are there and match their checksums."""
+        for step in self.weight_steps:
+            self.weights_data(step)
+
+    @property
+    def status(self) -> str:
+        """ "finished" or "diverged"."""
+        return self.meta["status"]
+
+    @property
+    def accuracy(self) -> tuple[pd.Series, pd.Series]:
+        """Steps and test accuracies of all evaluations, as the functions of ``analysis.eureka`` take them."""
+        return self.history["step"], self.history["test_accuracy"]
+
+    @property
+    def final_accuracy(self) -> float:
+        """Test accuracy of the last evaluation."""
+        return float(self.history["test_accuracy"].iloc[-1])
+
+
+def key_of(facts: Config) -> str:
+    """16 hexadecimal digits that name ``facts``, plain values, under the current results version; 1 and 1.0 are one."""
+    text = json.dumps({"results_version": RESULTS_VERSION, "facts": _plain(facts)}, sort_keys=True, allow_nan=False)
+    return _sha256(text.encode())[:16]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+class RunStore:
+    """Runs in a folder, by default :func:`eureka_lib.paths.store_dir`."""
+
+    def __init__(self, folder: Path | str | None = None):
+        self.folder = Path(folder) if folder is not None else paths.store_dir()
+
+    def keys(self) -> list[str]:
+        """The names of all stored runs, whether sound or not, in alphabetical order."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(path.name for path in self.folder.iterdir() if re.fullmatch("[0-9a-f]{16}", path.name))
+
+    def load(self, key: str) -> Run | None:
+        """The run stored under ``key``, or None. A damaged one is set aside with a warning, and counts as None.
+
+        Raises StoreError if the store itself cannot be read.
+        """
+        folder = self.folder / key
+        if not folder.is_dir():
+            return None
+        try:
+            run = read_run(folder)
+            run.check_weights()
+            return run
+        except ValueError as error:
+            self._set_aside(folder, error)
+            return None
+
+    def _set_aside(self, folder: Path, problem: ValueError) -> None:
+        aside = self.folder / "damaged" / f"{folder.name}-{uuid.uuid4().hex[:8]}"
+        try:
+            paths.make_folder(aside.parent)
+            os.replace(folder, aside)
+            then = f"moved to {aside}"
+        except FileNotFoundError:  # another process was quicker
+            return
+        except OSError as error:
+            then = f"it stays, as it could not be moved ({error.strerror})"
+        warnings.warn(f"stored run {folder.name} is damaged ({problem}); {then}, training again", stacklevel=3)
+
+    def save(
+        self,
+        key: str,
+        config: Config,
+        history: pd.DataFrame,
+        meta: dict[str, Any],
+        weights: Mapping[int, Mapping[str, Tensor]] | None = None,
+    ) -> Run:
+        """Store a run and return it as :meth:`load` would; if it is there already, the stored one stays.
+
+        ``weights``: the model's states to keep, by training step. A stored run that lacks some of them is replaced by
+        this one, with the weights of both if they have one history. Raises StoreError if it cannot be written.
+        """
+        table = history.to_csv(index=False, lineterminator="\n").encode()
+        meta = {"results_version": RESULTS_VERSION, "key": key, **meta, "history_sha256": _sha256(table)}
+        states = {step: safetensors.torch.save(dict(state)) for step, state in (weights or {}).items()}
+        before = self.load(key)
+        if before and states.keys() <= {*before.weight_steps}:
+            return before
+        if before and before.meta["history_sha256"] == meta["history_sha256"]:
+            states = {step: before.weights_data(step) for step in before.weight_steps} | states
+        if states:
+            meta["weights_sha256"] = {str(step): _sha256(data) for step, data in sorted(states.items())}
+        files = {weights_name(step): data for step, data in states.items()}
+        files |= {"config.json": _json(config), "history.csv": table, "meta.json": _json(meta)}
+        self.put(key, files | {SUMS: sums_of(files)}, replace=before is not None)
+        return read_run(self.folder / key)
+
+    def put(self, key: str, files: Mapping[str, bytes], replace: bool = False) -> None:
+        """Write a run's folder, so that it is there as a whole or not at all; one that is there already stays.
+
+        With ``replace`` it goes instead. Whoever can read the store can read the run, whatever this user's umask.
+        Raises StoreError if it cannot be written.
+        """
+        part = self.folder / ".partial" / f"{key}-{uuid.uuid4().hex}"
+        try:
+            paths.make_folder(part.parent)
+            part.mkdir()
+            for name, data in files.items():
+                _write(part / name, data)
+            _share(part, stat.S_IMODE(self.folder.stat().st_mode))
+            if replace:
+                os.rename(self.folder / key, part.with_suffix(".old"))
+            self._publish(part, self.folder / key)
+        except OSError as error:
+            reason = f"run {key} could not be stored in {self.folder}: {_trouble(error)}"
+            raise StoreError(error.errno, reason) from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+            shutil.rmtree(part.with_suffix(".old"), ignore_errors=True)
+
+    @staticmethod
+    def _publish(part: Path, final: Path) -> None:
+        try:
+            os.rename(part, final)
+        except OSError:
+            if not final.is_dir():  # another process has stored the same run: nothing to do
+                raise
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder in the store for short-lived notes, which every machine sees that sees the store.
+
+        Raises StoreError if the store cannot be written.
+        """
+        folder = self.folder.absolute() / ".progress" / uuid.uuid4().hex
+        try:
+            paths.make_folder(folder.parent)
+            folder.mkdir()
+        except OSError as error:
+            raise StoreError(
+                error.errno, f"the run store {self.folder} cannot be written: {_trouble(error)}"
+            ) from error
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_run(folder: Path) -> Run:
+    """The run in ``folder``, verified but for its weights.
+
+    ValueError says what does not fit, StoreError that it cannot be read at all.
+    """
+    files = {name: _read(folder / name) for name in ("config.json", "history.csv", "meta.json")}
+    sums = _read(folder / SUMS).decode()
+    try:
+        return _parse(folder, files, sums)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"it is not what a run looks like: {type(error).__name__}: {error}") from error
+
+
+def _parse(folder: Path, files: Mapping[str, bytes], sums: str) -> Run:
+    for name, data in files.items():
+        if f"{_sha256(data)}  {name}" not in sums.splitlines():
+            raise ValueError(f"its {name} does not match the checksum in {SUMS}")
+    config, meta = json.loads(files["config.json"]), json.loads(files["meta.json"])
+    if meta["results_version"] != RESULTS_VERSION:
+        raise ValueError(f"it is of results version {meta['results_version']}, and now it is {RESULTS_VERSION}")
+    if meta["key"] != folder.name:
+        raise ValueError(f"it is run {meta['key']}, stored under another name")
+    if _sha256(files["history.csv"]) != meta["history_sha256"]:
+        raise ValueError("its history.csv does not match the checksum in meta.json")
+    return Run(folder, config, pd.read_csv(io.BytesIO(files["history.csv"])), meta)
+
+
+def weights_name(step: int) -> str:
+    """The file of the weights at a training step."""
+    return f"step_{step:07}.safetensors"
+
+
+def sums_of(files: Mapping[str, bytes]) -> bytes:
+    """The checksums of files by name, as ``sha256sum`` writes and checks them."""
+    return "".join(f"{_sha256(data)}  {name}\n" for name, data in sorted(files.items())).encode()
+
+
+def _json(data: object) -> bytes:
+    return json.dumps(data, indent=2).encode()
+
+
+def _read(path: Path) -> bytes:
+    """A file of a run. That it is missing is the run's trouble, anything else the disk's or the network's."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ValueError(f"its {path.name} is missing") from error
+    except OSError as error:
+        raise StoreError(error.errno, f"{path} cannot be read: {error.strerror}") from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _share(run: Path, mode: int) -> None:
+    """Make a run's folder as open as ``mode``, the store's permissions, says; its files are for others to read."""
+    with suppress(PermissionError):  # there are disks that keep no permissions
+        for file in run.iterdir():
+            file.chmod(mode & 0o444 | 0o600)
+        run.chmod(mode)
+
+
+def _trouble(error: OSError) -> str:
+    """What went wrong, with the folder that is closed and whose it is, where that is the trouble."""
+    if not isinstance(error, PermissionError) or error.filename is None:
+        return error.strerror
+    folder = Path(error.filename).parent
+    try:
+        whose = f", which belongs to {folder.owner()}"
+    except (OSError, KeyError):  # no name for that number
+        whose = ""
+    return f"{error.strerror} in {folder}{whose}"
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+Groups = Mapping[str, Sequence[Run]]

@@ -1,0 +1,219 @@
+"""The zoo as an experiment: training it, its tuning, its rules on planted histories, its pictures, and yours."""
+
+import runpy
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+
+from eureka_lib import paths
+from eureka_lib.attention import layer as attention
+from eureka_lib.attention.layer import LEARNED
+from eureka_lib.attention.registry import METHODS
+from eureka_lib.claims import published, zoo_rules
+from eureka_lib.experiments import profiles
+from eureka_lib.experiments.run import run
+from eureka_lib.plots import zoo_figures
+from eureka_lib.store import Run
+
+STEPS = list(range(0, 1050, 50))
+NEVER = 9999
+
+
+def planted(jump_at, method="softmax", seed=0, final=0.97):
+    """On the plateau until ``jump_at``, at ``final`` from there on."""
+    accuracy = [final if step >= jump_at else 0.55 for step in STEPS]
+    config = profiles.get("smoke").zoo.base.vary(seed=seed, **METHODS[method]).config()
+    return Run(Path(f"{method}{seed}"), config, pd.DataFrame({"step": STEPS, "test_accuracy": accuracy}), {})
+
+
+def group(method, *jumps, **options):
+    return [planted(jump, method, seed, **options) for seed, jump in enumerate(jumps)]
+
+
+SLOW = group("softmax", 600, 650, 700, 750, 800, 800, 850, 850, NEVER, NEVER)
+GROUPS = {
+    "softmax": SLOW,
+    "sigmoid": group("sigmoid", 100, 150, 150, 200, 200, 250, 250, 250, 300, 300),
+    "qk_norm": group("qk_norm", 500, 550, 550, 550, 600, 600, 600, 600, 650, 650),
+    "sinkhorn": group("sinkhorn", *[NEVER] * 10),
+    "sparsemax": group("sparsemax", 500, 650, 700, 750, 800, 800, 850, NEVER, NEVER, NEVER),
+}
+
+
+def table_group(**jumps):
+    """Runs by method and learning rate, two rates each with the same jumps."""
+    return {(method, rate): group(method, *steps) for method, steps in jumps.items() for rate in (1e-3, 5e-4)}
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_number_to_be_learned_is_learned(tiny, store, name):
+    found = run(tiny.vary(attention=name, learning_rate=1e-3), store, weights_every=12)
+    before, after = (found.weights(step)["blocks.0.attention.weights.learned"] for step in (0, 12))
+    assert (before == LEARNED[name]).all() and (after != before).all()
+
+
+def test_a_training_that_was_interrupted_goes_on_bit_for_bit(tiny, goes_on_exactly):
+    """The learned numbers and what AdamW knows of them come back with the rest."""
+    goes_on_exactly(tiny.vary(attention="attention_sink", learning_rate=1e-2), interrupted=8, continued=4)
+
+
+def test_a_network_of_transformers_says_what_it_cannot_have(store):
+    pytest.importorskip("transformers")
+    experiment = profiles.get("smoke").in_context.base.vary(attention="attention_sink")
+    with pytest.raises(ValueError, match="'attention_sink' needs more than logits.*allowed are"):
+        run(experiment, store)
+    with pytest.raises(ValueError, match="sinkhorn .* knows no masks"):
+        run(experiment.vary(attention="sinkhorn"), store)
+
+
+def test_the_zoo_shares_the_regime_and_the_rates_of_the_papers_methods():
+    laptop = profiles.get("laptop")
+    assert laptop.zoo.base == laptop.cheap.base and laptop.zoo.seeds >= 10
+    assert all(laptop.zoo.tuned[method] == laptop.cheap.tuned[method] for method in profiles.PAPERS)
+    assert list(laptop.zoo.groups(["qr"], seeds=1)) == ["softmax", "qr"]
+
+
+def test_the_follow_up_is_as_published_in_profile_paper():
+    table = profiles.get("paper").follow_up
+    base = table.base
+    assert (base.model.patch_size, base.model.depth, base.model.pooling) == ((14, 28), 4, "mean")
+    assert (base.training.batch_size, base.training.steps, table.seeds) == (512, 100 * 117, published.FOLLOW_UP_SEEDS)
+    assert {base.task.indicator_source, base.task.target_source} == {"mnist", "fashion_mnist"}
+    measured = {(method, rate) for method in table.methods for rate in table.rates}
+    assert measured == {key for key in published.FOLLOW_UP if key[0] != published.QUANTUM}
+    for profile in profiles.PROFILES.values():
+        groups = profile.follow_up.groups(seeds=2)
+        assert groups.keys() == measured
+        assert all([e.model_seed for e in es] == [0, 1] and es[0].training.learning_rate == rate
+                   for (_, rate), es in groups.items())  # fmt: skip
+
+
+def test_published_numbers_are_the_published_ones():
+    """Row by row as in the source, in percent."""
+    methods = ("softmax", "norm_softmax_var", "sinkhorn", "qr", published.QUANTUM)
+    rows = {rate: [published.FOLLOW_UP[method, rate] for method in methods] for rate in (1e-3, 7e-4, 5e-4)}
+    assert [k for k, _ in rows[1e-3]] == [0, 0, 0, 2, 2]
+    assert [k for k, _ in rows[7e-4]] == [0, 0, 0, 4, 4]
+    assert [k for k, _ in rows[5e-4]] == [1, 0, 0, 2, 5]
+    assert [round(100 * a, 1) for _, a in rows[1e-3]] == [53.4, 48.6, 49.0, 61.2, 70.0]
+    assert [round(100 * a, 1) for _, a in rows[7e-4]] == [53.9, 50.9, 50.9, 72.9, 82.3]
+    assert [round(100 * a, 1) for _, a in rows[5e-4]] == [61.1, 51.0, 51.6, 66.4, 89.4]
+
+
+# --- rules -----------------------------------------------------------------------------------------------------------
+
+
+def test_verdicts_follow_the_rules():
+    rows = zoo_rules.judge(GROUPS, "smoke", "figure")
+    verdicts = {(row.claim, row.statement.split(" ")[0]): row.verdict for row in rows}
+    assert verdicts == {
+        ("Z1", "sigmoid"): "reproduced", ("Z2", "sigmoid"): "reproduced",
+        ("Z1", "QK-norm"): "reproduced", ("Z2", "QK-norm"): "not reproduced",
+        ("Z1", "Sinkhorn"): "not reproduced", ("Z2", "Sinkhorn"): "not reproduced",
+        ("Z1", "sparsemax"): "undecided", ("Z2", "sparsemax"): "not reproduced",
+    }  # fmt: skip
+
+
+def test_intervals_hold_for_all_methods_together():
+    alone = zoo_rules.judge({name: GROUPS[name] for name in ("softmax", "sparsemax")}, "smoke", "figure")[0]
+    among = zoo_rules.judge(GROUPS, "smoke", "figure")[-2]
+    assert among.statement == alone.statement == "sparsemax shortens the plateau." and among.value == alone.value
+    assert among.interval[0] < alone.interval[0] and among.interval[1] > alone.interval[1]
+    assert "at 95.0%" in alone.test and "at 98.8%" in among.test
+    assert "EMs in the budget: 7 of 10 against 8 of 10" in among.effect and among.n == 20
+
+
+def test_thresholds_that_disagree_leave_it_undecided():
+    """Quick to 0.8, but never at 0.9: earlier under one threshold of the EM, later under the other."""
+    shelf = {"softmax": SLOW, "sigmoid": group("sigmoid", *[100, 150] * 5, final=0.8)}
+    shorter, removed = zoo_rules.judge(shelf, "smoke", "figure")
+    assert shorter.interval[1] < 0.5 and (shorter.verdict, removed.verdict) == ("undecided", "undecided")
+
+
+def test_the_follow_ups_question():
+    often, never = [300, 400, 500, 600, NEVER], [NEVER] * 5
+    ask = lambda **jumps: zoo_rules.qr_jumps_more_often(table_group(**jumps), "smoke", "figure")  # noqa: E731
+    row = ask(qr=often, softmax=never)
+    assert row.verdict == "reproduced" and row.n == 20
+    assert "8 of 10 against softmax's 0 of 10" in row.effect and "published: 8 of 15 against 1 of 15" in row.effect
+    assert ask(qr=never, softmax=often).verdict == "not reproduced"
+    assert ask(qr=often, softmax=often).verdict == ask(qr=never, softmax=never).verdict == "undecided"
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------
+
+
+def test_shapes_are_what_the_methods_do(house_style):
+    table = zoo_figures.shape_table(list(profiles.get("smoke").zoo.tuned), keys=6)
+    weights = {method: rows["weight"].to_numpy() for method, rows in table.groupby("method")}
+    assert weights["learnable_temperature"] == pytest.approx(weights["softmax"], abs=1e-6)
+    assert weights["softmax1"].sum() < 1 and weights["softmax1"] == pytest.approx(weights["attention_sink"], abs=1e-6)
+    assert weights["heat_treatment"].max() > weights["softmax"].max() and (weights["sparsemax"] == 0).any()
+    assert table["logit"].groupby(table["method"]).apply(lambda z: z.is_monotonic_increasing).all()
+    figure = zoo_figures.plot_shapes(table)
+    titles = [axis.get_title(loc="left") for axis in figure.axes]
+    assert len(titles) == 12 and titles[0].startswith("NormSoftmax\nsum 1.00")
+
+
+def test_survival_has_a_panel_per_method(house_style):
+    figure = zoo_figures.plot_survivals(GROUPS)
+    titles = [axis.get_title(loc="left") for axis in figure.axes if axis.get_visible()]
+    assert titles == [
+        "sigmoid\n10 of 10 EMs",
+        "QK-norm\n10 of 10 EMs",
+        "Sinkhorn\n0 of 10 EMs",
+        "sparsemax\n7 of 10 EMs",
+    ]
+
+
+def test_verdicts_are_drawn_and_tabled(house_style):
+    rows = zoo_rules.judge(GROUPS, "smoke", "figure")
+    table = zoo_figures.verdict_table(rows)
+    assert table.loc["sigmoid", ["shortens", "removes"]].tolist() == ["yes", "yes"]
+    assert table.loc["QK-norm", ["shortens", "removes"]].tolist() == ["yes", "no"]
+    assert table.loc["sparsemax", "shortens"] == "undecided"
+    figure, axis = zoo_figures.figures.plt.subplots()
+    zoo_figures.plot_verdicts(axis, rows)
+    dots = [line for line in axis.get_lines() if line.get_marker() == "o"]
+    assert [line.get_markerfacecolor() == "white" for line in dots] == [False, False, False, True]
+    assert [text.get_text() for text in axis.texts] == [
+        "yes", "yes", "yes", "no", "no", "no", "undecided", "no", "shortens?", "removes?"
+    ]  # fmt: skip
+
+
+def test_the_follow_ups_table_has_both_sides(house_style):
+    groups = table_group(softmax=[NEVER, NEVER], qr=[300, NEVER])
+    table = zoo_figures.follow_up_table(groups).set_index(["method", "learning rate"])
+    assert len(table) == 15
+    assert table.loc[("QR", 5e-4)].tolist() == ["2/5", 0.664, "1/2", pytest.approx((0.97 + 0.55) / 2)]
+    assert table.loc[(published.QUANTUM, 1e-3), "measured EMs"] == "" == table.loc[("QR", 7e-4), "measured EMs"]
+    left, right = zoo_figures.plot_follow_up(groups, 0.55).axes
+    drawn = {line.get_label(): list(line.get_ydata()) for line in left.get_lines()}
+    assert drawn["QR"] == [0.664, 0.729, 0.612]  # rates ascend
+    assert sum(line.get_marker() == "." for line in right.get_lines()) == 8
+
+
+# --- yours -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_notebooks_ten_lines_add_an_attention(monkeypatch, tmp_path):
+    """The very cell that the notebook shows, in a file."""
+    monkeypatch.setenv("EUREKA_STORE", str(tmp_path / "runs"))
+    notebook = nbformat.read(paths.NOTEBOOKS / "13_attention_zoo.ipynb", as_version=4)
+    (source,) = [cell.source for cell in notebook.cells if cell.id == "yours"]
+    assert len(source.splitlines()) <= 10
+    (tmp_path / "cell.py").write_text(source)
+    known = set(attention.NORMALISERS)
+    try:
+        given = runpy.run_path(str(tmp_path / "cell.py"), {"profile": "smoke"})
+        (added,) = attention.NORMALISERS.keys() - known
+        assert given["mine"].config["model"]["attention"] == added
+        assert given["mine"].history["test_loss"].notna().all() and given["mine"].status == "finished"
+    finally:
+        for name in attention.NORMALISERS.keys() - known:
+            del attention.NORMALISERS[name]

@@ -1,0 +1,154 @@
+"""Tables and pictures that compare methods, on histories whose answer is known."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+from eureka_lib import claims
+from eureka_lib.attention.registry import METHODS
+from eureka_lib.benchmark import search
+from eureka_lib.claims import rules
+from eureka_lib.experiments import profiles
+from eureka_lib.plots import comparisons, figures
+from eureka_lib.store import Run
+
+STEPS = list(range(0, 1050, 50))
+
+
+def planted(jump_at, method="softmax", seed=0, final=0.97):
+    """On the plateau until ``jump_at``, at ``final`` from there on."""
+    accuracy = [final if step >= jump_at else 0.55 for step in STEPS]
+    base = profiles.get("smoke").cheap.base.vary(seed=seed, **METHODS[method]).config()
+    history = pd.DataFrame({"step": STEPS, "test_accuracy": accuracy, "attention_entropy": [0.9] * len(STEPS)})
+    return Run(Path(f"{method}{seed}"), base, history, {"status": "finished"})
+
+
+def group(method, *jumps, **options):
+    return [planted(jump, method, seed, **options) for seed, jump in enumerate(jumps)]
+
+
+SLOW = group("softmax", *([700, 750, 800, 9999, 9999] * 4))
+QUICK = group("norm_softmax", *([150, 200, 250, 300, 350] * 4))
+
+
+@pytest.fixture(autouse=True)
+def styled_figures():
+    figures.use_style()
+    yield
+    plt.close("all")
+
+
+def test_method_table_says_what_happened():
+    table = comparisons.method_table({"softmax": SLOW, "norm_softmax": QUICK})
+    assert table.loc["softmax", "EMs"] == "12 of 20" and table.loc["norm_softmax", "EMs"] == "20 of 20"
+    assert table.loc["softmax", "median EM step"] == "800"
+    assert table.loc["softmax", "mean restricted EM time"] == f"{(700 + 750 + 800 + 2000) / 5:.0f}"
+    assert table.loc["norm_softmax", "time / softmax's"].startswith("0.29 (")
+    assert float(table.loc["norm_softmax", "log-rank p"]) < 1e-6
+
+
+def test_times_show_every_run_hollow_where_censored():
+    figure, axis = plt.subplots()
+    comparisons.plot_times(axis, {"softmax": SLOW, "norm_softmax": QUICK})
+    marks = [line for line in axis.get_lines() if line.get_marker() == "o"]
+    assert len(marks) == 40
+    places = [(line.get_xdata()[0], round(float(line.get_ydata()[0]), 6)) for line in marks]
+    assert len(set(places)) == 40, "no mark hides another"
+    hollow = [line for line in marks if line.get_markerfacecolor() == "none"]
+    assert len(hollow) == 8 and {line.get_xdata()[0] for line in hollow} == {1000}
+
+
+def test_methods_get_a_panel_each():
+    figure = comparisons.plot_methods(
+        {"softmax": SLOW, "norm_softmax": QUICK, "heat_treatment": group("heat_treatment", 100)},
+        profiles.get("smoke").cheap.base.build_task(),
+    )
+    titles = [axis.get_title(loc="left") for axis in figure.axes if axis.get_visible()]
+    assert titles == ["softmax: 12 of 20 EMs", "NormSoftmax: 20 of 20 EMs", "Heat Treatment: 1 of 1 EMs"]
+
+
+def test_sweep_shows_every_run_and_the_rate():
+    figure = comparisons.plot_sweep({0.25: SLOW, 1: QUICK}, "scale", 0.55)
+    rate, steps = figure.axes[:2]
+    heights = [line.get_ydata()[0] for line in rate.get_lines() if line.get_marker() == "o"]
+    assert heights == [0.6, 1.0]
+    assert sum(line.get_marker() == "o" for line in steps.get_lines()) == 40
+    assert [label.get_text() for label in figure.axes[2].get_xticklabels()] == ["1/4", "1"]
+
+
+def test_grid_counts_cells():
+    grid = comparisons.rate_grid({(1e-3, 0.05): SLOW, (1e-3, 0.5): QUICK}, ("learning rate", "weight decay"))
+    assert grid["EM rate"].tolist() == [0.6, 1.0] and grid["k"].tolist() == [12, 20]
+    figure, axis = plt.subplots()
+    comparisons.plot_grid(axis, grid, ("learning rate", "weight decay"), bar=True)
+    assert [text.get_text() for text in axis.texts] == ["12/20\n850", "20/20\n250"]
+
+
+def verdicts(fixed, baseline):
+    return [row.verdict for row in rules.judge_fix("norm_softmax", fixed, baseline, "regime", "smoke", "figure")]
+
+
+def test_a_quicker_fix_is_reproduced_and_a_slower_one_is_not():
+    assert verdicts(QUICK, SLOW) == ["reproduced", "reproduced", "reproduced", "reproduced"]
+    assert verdicts(SLOW, QUICK) == ["not reproduced", "not reproduced", "not reproduced", "not reproduced"]
+    assert verdicts(SLOW, SLOW) == ["undecided"] * 4
+
+
+def test_thresholds_that_disagree_leave_it_undecided():
+    """A fix that is quick to 0.8 but never reaches 0.9 is quicker under one EM threshold and slower under the other."""
+    shallow = group("norm_softmax", *([150, 200, 250, 300, 350] * 4), final=0.8)
+    rows = rules.judge_fix("norm_softmax", shallow, SLOW, "regime", "smoke", "figure")
+    assert rows[0].verdict == "undecided" and rows[0].value < 0.5
+
+
+def test_temperature_matters():
+    row = rules.temperature_matters({0.25: SLOW, 1: SLOW, 4: QUICK}, "smoke", "figure")
+    assert row.verdict == "reproduced" and "at 4 times the default scale" in row.effect and row.interval[1] < 1
+    assert "excludes 1 at 1 of 2 other scales (4)" in row.effect
+    assert rules.temperature_matters({0.25: SLOW, 1: SLOW}, "smoke", "figure").verdict == "undecided"
+
+
+def test_more_robust_compares_cells():
+    rates = pd.DataFrame({"softmax": [0.0, 0.2, 0.4, 0.2, 0.0], "norm_softmax": [0.8, 1.0, 1.0, 0.6, 0.8]})
+    assert rules.more_robust(rates, "norm_softmax", "smoke", "figure").verdict == "reproduced"
+    same = rates.assign(norm_softmax=rates["softmax"])
+    assert rules.more_robust(same, "norm_softmax", "smoke", "figure").verdict == "undecided"
+
+
+def test_unbounded_intervals_are_null_in_json(tmp_path, monkeypatch):
+    monkeypatch.setenv("EUREKA_FIGURES", str(tmp_path))
+    rows = rules.judge_fix("norm_softmax", QUICK, SLOW, "regime", "smoke", "figure")
+    text = claims.save(rows, "05_the_fixes_compared", "smoke").read_text()
+    assert "Infinity" not in text and "NaN" not in text and "null" in text
+
+
+def test_regimes_build_their_groups():
+    regime = profiles.get("smoke").cheap
+    groups = regime.groups(["heat_treatment"], seeds=3)
+    assert list(groups) == ["softmax", "heat_treatment"] and [e.model_seed for e in groups["softmax"]] == [0, 1, 2]
+    assert list(regime.groups()) == list(regime.tuned)
+    with pytest.raises(ValueError, match="unknown method 'heat'.*did you mean 'heat_treatment'"):
+        regime.groups(["heat"])
+
+
+def test_settings_table_names_the_command():
+    groups = {"regime": profiles.get("smoke").cheap.groups(["norm_softmax"])}
+    table = comparisons.settings_table(groups, "05_the_fixes_compared")
+    command = table.loc[("regime", "norm_softmax"), "repeat by"]
+    assert command == "./run_all.sh 05 -p \"methods=['norm_softmax']\""
+
+
+def test_profiles_use_what_the_tuning_found():
+    """The stored tuning table, the rule of ``best_settings``, and the profile agree."""
+    best = search.best_settings(pd.read_csv(search.SEARCH_FOLDER / "tuning.csv"))
+    for regime in profiles.get("laptop").regimes:
+        for method, tuned in regime.tuned.items():
+            row = best[(best["regime"] == regime.name) & (best["method"] == method)].iloc[0]
+            assert tuned == {"learning_rate": row["learning_rate"]}, (regime.name, method)
+
+
+def test_no_searched_seed_is_reported():
+    reported = {e.model_seed for r in profiles.get("laptop").regimes for es in r.groups().values() for e in es}
+    assert not reported & {*search.SEARCH_SEEDS, *search.TUNING_SEEDS}
