@@ -16,6 +16,7 @@ import threading
 from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 
 import numpy as np
 import pooch
@@ -336,6 +337,7 @@ def test_a_malformed_cifar10_archive_is_refused(server, fault):
         (gzip.compress(bytes(range(256)) * 8), "damaged or truncated"),  # gzip, but no tar inside
         (HTML, "found a web page"),
     ],
+    ids=count(),  # not the bytes, which hold the time: pytest-xdist wants the same names in all processes
 )
 def test_a_damaged_cifar10_archive_is_named(tmp_path, data, message):
     path = tmp_path / "cifar.tar.gz"
@@ -401,6 +403,7 @@ GOOD = idx(IMAGES)
         (gzip.compress(GOOD[:-1]), r"truncated: shape \(7, 28, 28\) needs 5504 bytes, found 5503"),
         (gzip.compress(GOOD + b"\0"), r"trailing bytes: shape \(7, 28, 28\) needs 5504 bytes, found 5505"),
     ],
+    ids=count(),  # not the bytes, which hold the time: pytest-xdist wants the same names in all processes
 )
 def test_read_idx_names_the_file_and_what_is_wrong(tmp_path, data, message):
     path = tmp_path / "bad.gz"
