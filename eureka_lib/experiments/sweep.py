@@ -21,6 +21,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from itertools import islice
 from typing import Any, NamedTuple
 
+import pandas as pd
 from loky import cpu_count
 
 from eureka_lib.attention.layer import LEARNED, NORMALISERS, QUERY_KEY
@@ -34,6 +35,7 @@ from eureka_lib.provenance import is_own
 from eureka_lib.store import Run, RunStore, StoreError
 from eureka_lib.tasks.images import SOURCES
 
+SMALL = 2000  # steps of all runs of a sweep, which take less time than workers' imports do
 TRIES = 3  # of a task whose worker is lost
 PATIENCE = 60  # seconds until what another machine has stored must be visible here, through a network's caches
 NAMED_AT_MOST = 5  # reasons in a message, and runs for each of them
@@ -121,7 +123,7 @@ def _train_all(tasks: list[Task], executor: Executor | None, title: str) -> dict
     runs, errors = {}, {}
     try:
         with (
-            _pool(executor, len(tasks)) as pool,
+            _pool(executor, tasks) as pool,
             Progress(title, len(tasks)) as progress,
             closing(_outcomes(tasks, pool, progress)) as outcomes,
         ):
@@ -172,24 +174,28 @@ def _outcomes(
 def _submit(pool: Executor, task: Task, progress: Progress, before: int) -> Future:
     """Hand ``task`` to the pool; in this process its evaluations count as progress, after ``before`` other runs."""
     steps = task.experiment.training.steps
-    look = (lambda history: progress.update(before + history["step"].iloc[-1] / steps),)
+
+    def show(history: pd.DataFrame) -> None:
+        if (step := history["step"].iloc[-1]) < steps:  # the end is shown when the run is stored
+            progress.update(before + step / steps)
+
     try:
-        return pool.submit(train, task, *(look if isinstance(pool, InProcess) else ()))
+        return pool.submit(train, task, *([show] if isinstance(pool, InProcess) else []))
     except Exception as error:  # of a pool that is broken or shut down
         future = Future()
         future.set_exception(error)
         return future
 
 
-def _pool(executor: Executor | None, tasks: int) -> AbstractContextManager[Executor]:
-    """``executor`` as it is, or what suits the number of tasks, which ends with this block."""
+def _pool(executor: Executor | None, tasks: Sequence[Task]) -> AbstractContextManager[Executor]:
+    """``executor`` as it is, or what suits the tasks, which ends with this block."""
     if executor is not None:
         return nullcontext(executor)
     if address := os.environ.get("EUREKA_SCHEDULER"):
         return cluster.connect(address, cluster.parse_resources(os.environ.get("EUREKA_PER_TASK", "")))
-    if tasks == 1:
+    if len(tasks) == 1 or sum(task.experiment.training.steps for task in tasks) <= SMALL:
         return nullcontext(InProcess())
-    return Workers(min(tasks, 1 if device().type == "cuda" else cpu_count()))
+    return Workers(min(len(tasks), 1 if device().type == "cuda" else cpu_count()))
 
 
 def _check_writable(store: RunStore) -> None:

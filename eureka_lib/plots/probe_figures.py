@@ -23,7 +23,7 @@ from eureka_lib.analysis.eureka import Moment
 from eureka_lib.analysis.probes import ALL_TOKENS, CLS, OUTPUT, Place, Samples
 from eureka_lib.claims.probe_rules import NOT_YET_MADE, RECOGNISED
 from eureka_lib.experiments.experiment import Experiment
-from eureka_lib.experiments.pools import Workers
+from eureka_lib.experiments.pools import InProcess, Workers
 from eureka_lib.plots import figures
 from eureka_lib.progress import Progress
 from eureka_lib.store import Run
@@ -120,6 +120,7 @@ class Probes:
     code: bool = False
 
 
+FEW = 2000  # samples of all jobs, which are probed in less time than workers take to start
 QUESTIONS = {
     "training": (Probes(), Probes("MLP", asked=("which target",))),
     "code": (Probes(last=True, code=True), Probes("MLP", last=True, asked=("which target",), code=True)),
@@ -146,7 +147,7 @@ def probe(jobs: Sequence[Job], samples: int) -> pd.DataFrame:
     majority class; and, where it is a part of the question, the accuracy on the control task (control) and the lengths
     of the codes in bits (online, uniform). Same jobs, same table.
     """
-    with Workers(min(len(jobs), cpu_count())) as pool:
+    with InProcess() if len(jobs) * samples <= FEW else Workers(min(len(jobs), cpu_count())) as pool:
         futures = [pool.submit(answer, job, samples) for job in jobs]
         _follow(futures)
     return pd.concat([future.result() for future in futures], ignore_index=True)

@@ -104,9 +104,15 @@ def test_a_standard_pool_that_breaks_is_said_and_the_same_call_goes_on(store):
     check_store(store.folder, wanted)
 
 
+UNGUARDED = """
+with Workers(1) as pool:
+    sweep(experiments(2), pool, store)
+"""
+
+
 def test_a_script_needs_no_main_guard(tmp_path, store):
     """Workers do not run the script again: it prints once."""
-    text, errors = start(tmp_path, "sweep(experiments(2), store=store)", store.folder).communicate(timeout=120)
+    text, errors = start(tmp_path, UNGUARDED, store.folder).communicate(timeout=120)
     assert text.count("2 runs, 0 of them stored, 2 to train") == 1, errors
     check_store(store.folder, experiments(2))
 
@@ -144,7 +150,7 @@ def family(pid):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds child processes in Linux's /proc")
-@pytest.mark.parametrize(("n", "steps"), [(1, 100_000), (8, 150)])
+@pytest.mark.parametrize(("n", "steps"), [(1, 100_000), (8, 300)])
 def test_ctrl_c_stops_at_once_keeps_what_is_finished_and_says_so(tmp_path, store, n, steps):
     """Sent to the whole group of processes, as a terminal does; in this process (one run) and with workers."""
     process = start(tmp_path, SLOW, store.folder, n, steps, start_new_session=True)
