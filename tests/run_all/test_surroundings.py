@@ -254,6 +254,13 @@ def test_mistakes_for_lab(words, said):
     assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
 
 
+def listens(port: int) -> bool:
+    with suppress(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port)).close()
+        return True
+    return False
+
+
 def test_lab_starts_on_this_machine_alone(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -267,7 +274,7 @@ def test_lab_starts_on_this_machine_alone(tmp_path):
         )  # fmt: skip
     try:
         address = re.compile(r"(http://127\.0\.0\.1:(\d+))/lab/tree/(\S+)\?token=(\w+)\n")
-        while not (found := address.search(log.read_text())):
+        while not (found := address.search(log.read_text())) or not listens(int(found[2])):  # it speaks first
             assert server.poll() is None, log.read_text()
             time.sleep(0.1)
         root, port, page, token = found.groups()
