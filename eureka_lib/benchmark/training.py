@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Protocol
 
 import torch
 
@@ -16,13 +15,6 @@ from eureka_lib.experiments.trainer import Training
 PAPER_BATCH = {"cpu": 4, "cuda": 512}
 PAPER_PRECISION = {"cpu": "float32", "cuda": "bfloat16"}
 ENDLESS = 10**6  # steps of a training that the benchmark will not see the end of
-
-
-class Steps(Protocol):
-    """A training that goes on when asked."""
-
-    def steps(self, n: int) -> object:
-        """Train ``n`` steps."""
 
 
 class Library:
@@ -41,7 +33,7 @@ class Library:
         self.trainer.fit(self.taken, self.taken)
 
 
-def compare(setting: Setting, name: str, baseline: str, ours: Steps, other: Steps, n: int) -> Row:
+def compare(setting: Setting, name: str, baseline: str, ours: Library, other: Library | Straightforward, n: int) -> Row:
     """The row of the times that ``n`` steps take."""
     cost, work = partial(seconds, device=setting.device), [partial(each.steps, n) for each in (ours, other)]
     return Row(name, baseline, **measure_pairs(cost, *work, setting.pairs))

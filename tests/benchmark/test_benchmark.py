@@ -183,15 +183,6 @@ def test_figure_has_a_line_per_row_and_all_marks():
     assert row_table(rows)["met"].tolist() == [True, False]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["atention"], "unknown group 'atention'.*did you mean 'attention'"),
-        (["--device", "gpu"], "unknown device 'gpu'"),
-        (["--precision", "float16x"], "did you mean 'float16'"),
-        (["--pairs", "0"], "pairs must be a whole number >= 1"),
-    ],
-)
-def test_bad_options_are_named(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        program.main(arguments)
+def test_a_misspelt_group_is_named():
+    with pytest.raises(ValueError, match="unknown group 'atention'.*did you mean 'attention'"):
+        program.main(["atention"])

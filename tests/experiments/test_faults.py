@@ -29,6 +29,7 @@ from eureka_lib.experiments.run import run
 from eureka_lib.experiments.sweep import SweepError, Task, sweep, train
 from eureka_lib.store import RESULTS_VERSION, RunStore, StoreError
 from eureka_lib.store.contents import sound_runs
+from eureka_lib.store.runs import FILES, SUMS, sums_of
 
 SCRIPT = f"""
 import os, sys
@@ -291,7 +292,7 @@ def another_config(folder):
 def older_version(folder):
     path = folder / "meta.json"
     path.write_text(path.read_text().replace(f'"results_version": {RESULTS_VERSION}', '"results_version": 0'))
-    (folder / "SHA256SUMS").unlink()
+    (folder / SUMS).write_bytes(sums_of({name: (folder / name).read_bytes() for name in FILES}))
 
 
 def test_damaged_runs_are_named_set_aside_and_trained_again(store):

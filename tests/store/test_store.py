@@ -237,11 +237,5 @@ def test_parquet_without_pyarrow_says_what_to_install(three, capsys, monkeypatch
     assert "Parquet needs pyarrow: pip install 'eureka-lib[parquet]', or write a .csv" in capsys.readouterr().err
 
 
-def test_help_has_examples(capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main(["--help"])
-    assert stopped.value.code == 0 and "python -m eureka_lib.store export runs.parquet" in capsys.readouterr().out
-
-
 def test_conditions_on_no_runs_at_all():
     assert matching(pd.DataFrame(), {"anything": "1"}).empty
