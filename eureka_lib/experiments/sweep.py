@@ -172,9 +172,10 @@ def _outcomes(
 def _submit(pool: Executor, task: Task, progress: Progress, before: int) -> Future:
     """Hand ``task`` to the pool; in this process its evaluations count as progress, after ``before`` other runs."""
     steps = task.experiment.training.steps
-    look = (lambda history: progress.update(before + history["step"].iloc[-1] / steps),)
     try:
-        return pool.submit(train, task, *(look if isinstance(pool, InProcess) else ()))
+        if isinstance(pool, InProcess):
+            return pool.submit(train, task, lambda history: progress.update(before + history["step"].iloc[-1] / steps))
+        return pool.submit(train, task)
     except Exception as error:  # of a pool that is broken or shut down
         future = Future()
         future.set_exception(error)

@@ -310,9 +310,9 @@ def test_mistakes(folder, capsys, words, message):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["--profile", "papre"], ["--jobs", "0"], ["99_none"], ["-p", "no_such=1"]])
-def test_mistakes_through_the_real_command(words):
-    command = [sys.executable, "-m", "eureka_lib.run_all", *words]
+def test_a_mistake_through_the_real_command_without_an_environment():
+    """By the standard library alone (-S): run_all.sh asks before it makes an environment."""
+    command = [sys.executable, "-S", "-m", "eureka_lib.run_all", "--check", "01", "-p", "no_such=1"]
     done = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("run_all.sh: ") and len(done.stderr.splitlines()) == 1
