@@ -33,7 +33,7 @@ class Child:
     """A running notebook: its process, what is known of its progress, and how it ended."""
 
     def __init__(self, job: Job):
-        self.job, self.started = job, time.monotonic()
+        self.job, self.started, self.before = job, time.monotonic(), seconds_before(job)
         self.scratch = Path(tempfile.mkdtemp(prefix="eureka-"))
         with open(self.scratch / "log", "wb") as log:
             self.process = subprocess.Popen(
@@ -122,12 +122,20 @@ def _execute(waiting: list[tuple[Job, str]], workers: int, display: "Display") -
 
 def time_left(running: list[Child], waiting: list[tuple[Job, str]], workers: int) -> str:
     """Time left for all notebooks by what they took before, and how many were not executed before, in words."""
-    ages = [(child.job, time.monotonic() - child.started) for child in running] + [(job, 0.0) for job, _ in waiting]
-    known = [max(record["seconds"] - age, 0.0) for job, age in ages if (record := read_record(job))]
+    now = time.monotonic()
+    times = [(child.before, now - child.started) for child in running] + [
+        (seconds_before(job), 0) for job, _ in waiting
+    ]
+    known = [max(before - age, 0.0) for before, age in times if before is not None]
     if not known:
         return "time left not known yet"
-    plus = f", and {len(ages) - len(known)} not executed before" if len(known) < len(ages) else ""
-    return f"about {clock(sum(known) / min(workers, len(ages)))} left{plus}"
+    plus = f", and {len(times) - len(known)} not executed before" if len(known) < len(times) else ""
+    return f"about {clock(sum(known) / min(workers, len(times)))} left{plus}"
+
+
+def seconds_before(job: Job) -> float | None:
+    """How long a notebook took when it last succeeded; None if that is not known."""
+    return (read_record(job) or {}).get("seconds")
 
 
 class Display:

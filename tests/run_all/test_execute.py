@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -216,8 +217,7 @@ class FakeChild:
         FakeChild.running += 1
         FakeChild.most = max(FakeChild.most, FakeChild.running)
 
-    started = 0.0
-    state = str
+    started, before, state = 0.0, None, str
 
     def outcome(self):
         self.looks += 1
@@ -379,6 +379,8 @@ def test_time_left_says_what_it_does_not_know(job):
     assert parent.time_left([], [(fresh, "")], 1) == "time left not known yet"
     assert parent.time_left([], [(job, ""), (job, "")], 1) == "about 0:03 left"
     assert parent.time_left([], [(job, ""), (fresh, "")], 1) == "about 0:02 left, and 1 not executed before"
+    child = SimpleNamespace(before=5.0, started=time.monotonic() - 1)  # it has removed its record
+    assert parent.time_left([child], [], 1) == "about 0:04 left"
 
 
 def test_relative_folders_are_the_callers(job, monkeypatch, tmp_path):
