@@ -123,9 +123,8 @@ def _execute(waiting: list[tuple[Job, str]], workers: int, display: "Display") -
 def time_left(running: list[Child], waiting: list[tuple[Job, str]], workers: int) -> str:
     """Time left for all notebooks by what they took before, and how many were not executed before, in words."""
     now = time.monotonic()
-    times = [(child.before, now - child.started) for child in running] + [
-        (seconds_before(job), 0) for job, _ in waiting
-    ]
+    times = [(child.before, now - child.started) for child in running]
+    times += [(seconds_before(job), 0.0) for job, _ in waiting]
     known = [max(before - age, 0.0) for before, age in times if before is not None]
     if not known:
         return "time left not known yet"
