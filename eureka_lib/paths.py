@@ -19,7 +19,7 @@ PLAYED = "played"  # subfolder of a profile's figures for runs with other parame
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file of which nobody ever reads a half, whoever else is writing it."""
+    """Write atomically: readers see the old file or the new one, also if several processes write it."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     part.write_bytes(data)
     os.replace(part, path)

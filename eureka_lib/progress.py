@@ -2,11 +2,10 @@
 
 A person in a notebook or a terminal sees a tqdm bar; a headless run (papermill, nbval, CI: the environment variable
 ``EUREKA_HEADLESS`` is set) prints one plain line at a time, because a stored bar is stuck and a carriage return fills
-logs. Either way, if ``EUREKA_STATUS`` names a file, the newest state is also written there as JSON
-(``text``, ``fraction``, ``seconds_left``), which is how ``run_all.sh`` knows what a notebook is doing.
+logs. Either way, if ``EUREKA_STATUS`` names a file, the newest such line is also written there, which is how
+``run_all.sh`` knows what a notebook is doing.
 """
 
-import json
 import os
 import sys
 import time
@@ -14,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from tqdm.auto import tqdm
+
+from eureka_lib.paths import write_atomically
 
 KNOWN_FROM = 0.05
 
@@ -60,23 +61,15 @@ class Progress:
         if self.bar is not None:
             self.bar.n = min(done, self.total)
             self.bar.set_postfix_str(words)  # which draws it
-        elif int(fraction * self.lines) > self.printed:
+        line = f"{self.title}: {fraction:4.0%}{words and ', '}{words}"
+        if self.bar is None and int(fraction * self.lines) > self.printed:
             self.printed = int(fraction * self.lines)
-            print(f"{self.title}: {fraction:4.0%}, {words}", flush=True)
-        _write_status(self.title, note, fraction, left)
+            print(line, flush=True)
+        if target := os.environ.get("EUREKA_STATUS"):
+            with suppress(OSError):  # a full disk may end nothing that goes on elsewhere
+                write_atomically(Path(target), line.encode())
 
     def say(self, text: str) -> None:
         """Print a line that stays, above the bar if there is one."""
         tqdm.write(f"{self.title}: {text}")
         sys.stdout.flush()
-
-
-def _write_status(title: str, note: str, fraction: float, left: float | None) -> None:
-    target = os.environ.get("EUREKA_STATUS")
-    if not target:
-        return
-    text = f"{title}: {note}" if note else title
-    part = Path(f"{target}.part")
-    with suppress(OSError):  # a full disk may end nothing that goes on elsewhere
-        part.write_text(json.dumps({"text": text, "fraction": fraction, "seconds_left": left}))
-        os.replace(part, target)

@@ -15,7 +15,7 @@ from typing import TextIO
 from eureka_lib import paths
 from eureka_lib.experiments import cluster
 from eureka_lib.run_all import lab
-from eureka_lib.run_all.jobs import PROFILES, Job, find_notebooks, plan, select
+from eureka_lib.run_all.jobs import PROFILES, Job, find_notebooks, parse_value, plan, select
 from eureka_lib.run_all.surroundings import check_names
 from eureka_lib.validation import check_choice, check_whole
 
@@ -75,7 +75,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--parameter", "-p", action="append", default=[], metavar="NAME=VALUE", help="repeatable")
     add("--scheduler", metavar="ADDRESS", help="train on the dask cluster there, such as tcp://login1:8786")
     add("--per-task", metavar="NAME=NUMBER", help="what each of its tasks takes of a worker's resources: GPU=1")
-    add("--check", action="store_true", help=argparse.SUPPRESS)  # only look for mistakes; run_all.sh asks first
     return parser
 
 
@@ -98,7 +97,7 @@ def _request(options: argparse.Namespace, known: dict[str, Path]) -> Request:
         raise ValueError(f"one profile at a time, got {' and '.join(sorted(profiles))}")
     profile = check_choice("profile", profiles.pop() if profiles else paths.DEFAULT_PROFILE, PROFILES)
     jobs = JOBS.get(profile, "1") if options.jobs is None else options.jobs
-    workers = check_whole("--jobs", int(jobs) if jobs.lstrip("+-").isdecimal() else jobs, 1)
+    workers = check_whole("--jobs", parse_value(jobs), 1)
     notebooks = select([word for word in options.words if word not in PROFILES], known)
     planned = plan(notebooks, paths.figures_dir(profile), profile, options.parameter)
     return Request(planned, workers, options.force, _cluster(options))
@@ -115,34 +114,29 @@ def _cluster(options: argparse.Namespace) -> dict[str, str]:
 
 def run(request: Request, stream: TextIO) -> int:
     """Carry out a request, telling ``stream`` about it; return the exit status."""
-    from eureka_lib.run_all import display, gallery, parent  # which need the environment that --check has to do without
+    from eureka_lib.run_all import gallery, parent  # which need the environment that --check has to do without
+
+    def say(text: str) -> None:
+        print(text, file=stream, flush=True)
 
     jobs, outcomes, stopped = request.jobs, [], ""
     os.environ |= request.cluster  # the notebooks inherit it
-    print(f"{len(jobs)} notebook{'s' if len(jobs) > 1 else ''}, profile {jobs[0].profile}", file=stream, flush=True)
+    say(f"{len(jobs)} notebook{'s' if len(jobs) > 1 else ''}, profile {jobs[0].profile}")
     try:
-        for outcome in parent.execute_all(jobs, request.workers, request.force, display.Display(jobs, stream)):
+        for outcome in parent.execute_all(jobs, request.workers, request.force, stream):
             outcomes.append(outcome)
     except KeyboardInterrupt as signalled:
         stopped = str(signalled) or "SIGINT"
-    print(display.summary(jobs, outcomes), file=stream, flush=True)
-    for job in {job.figures: job for job in jobs}.values():
+    say(parent.summary(jobs, outcomes))
+    for figures, job in {Path(job.figures): job for job in jobs}.items():
         gallery.relink(job.products, Path(job.source).parent)
         if not stopped:
-            print(_gallery(job), file=stream, flush=True)
+            page = gallery.build(figures, Path(job.source).parent, job.profile)
+            say(f"All figures on one page: {parent.from_here(page)}" if page else "No figures yet, so no page of them.")
     if stopped:
-        print(f"Stopped by {stopped}. The same command continues; what is done is kept.", file=stream, flush=True)
+        say(f"Stopped by {stopped}. The same command continues; what is done is kept.")
         return 128 + signal.Signals[stopped]
-    return 1 if any(outcome.status == "FAILED" for outcome in outcomes) else 0
-
-
-def _gallery(job: Job) -> str:
-    """Write the page of all figures of the job's profile; what became of it, in one line."""
-    from eureka_lib.run_all import gallery
-    from eureka_lib.run_all.display import from_here
-
-    page = gallery.build(Path(job.figures), Path(job.source).parent, job.profile)
-    return f"All figures on one page: {from_here(page)}" if page else "No figures yet, so no page of them."
+    return 1 if any(outcome.error for outcome in outcomes) else 0
 
 
 def _let_signals_stop() -> None:
@@ -161,26 +155,22 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["--child"]:
         from eureka_lib.run_all import child
 
-        return child.main(Path(arguments[1]))
-    words = [word for word in arguments if word != "--check"]
-    if words[:1] == ["lab"]:
-        try:
+        return child.main(arguments[1], Path(arguments[2]))
+    only_check, words = "--check" in arguments, [word for word in arguments if word != "--check"]
+    try:
+        if words[:1] == ["lab"]:
             check_names(os.environ)
-            return lab.main(words[1:], find_notebooks(paths.NOTEBOOKS), only_check="--check" in arguments)
-        except ValueError as problem:
-            print(f"run_all.sh: {problem}", file=sys.stderr)
-            return 2
-    request = parse(arguments, paths.NOTEBOOKS)
-    if "--check" in arguments:
-        return 0
-    _let_signals_stop()
-    if request.cluster:
-        try:
+            return lab.main(words[1:], find_notebooks(paths.NOTEBOOKS), only_check)
+        request = parse(words, paths.NOTEBOOKS)
+        if only_check:
+            return 0
+        _let_signals_stop()
+        if request.cluster:
             with cluster.connect(request.cluster["EUREKA_SCHEDULER"]):
-                pass
-        except (ImportError, ConnectionError) as problem:
-            print(f"run_all.sh: {problem}", file=sys.stderr)
-            return 2
+                pass  # it answers
+    except (ImportError, ConnectionError, ValueError) as problem:
+        print(f"run_all.sh: {problem}", file=sys.stderr)
+        return 2
     return run(request, sys.stdout)
 
 

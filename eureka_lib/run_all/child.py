@@ -1,4 +1,4 @@
-"""One notebook in a process of its own, because papermill is not safe in threads and a process can be stopped for good.
+"""One notebook, executed by papermill in a process of its own, since papermill is not safe in threads.
 
 A killed kernel leaves a notebook that papermill marks completed, so only a clean return counts as success.
 """
@@ -13,124 +13,101 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from eureka_lib.run_all.jobs import CELL_TIMEOUT, Job
-from eureka_lib.run_all.records import ingredients, read_json, write_atomically, write_record
+from eureka_lib import paths
+from eureka_lib.run_all.jobs import CELL_TIMEOUT, Job, ingredients, write_record
+
+KERNELS: list[int] = []  # the process group of the kernel that this process started; Jupyter gives each one of its own
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a notebook ended: ``status`` is "ok", "up to date" or "FAILED"; the rest says where and why it failed."""
+    """How a notebook ended: ``status`` is "ok", "up to date" or "FAILED"; ``error`` says where and why it failed."""
 
     name: str
     status: str
     seconds: float = 0.0
-    cell: str = ""  # its number, In [n] in the HTML, and its first line
     error: str = ""
 
 
-def main(scratch: Path) -> int:
-    """Run the job described in the folder ``scratch`` and leave the outcome there."""
+def main(job: str, scratch: Path) -> int:
+    """Execute the job, given as JSON, and leave the outcome in the folder ``scratch``."""
     threading.Thread(target=_die_with_parent, args=(scratch,), daemon=True).start()
-    outcome = run_notebook(Job(**read_json(scratch / "job.json")), scratch)
-    write_atomically(scratch / "outcome.json", json.dumps(asdict(outcome)))
+    outcome = execute(Job(**json.loads(job)), scratch)
+    (scratch / "outcome.json").write_text(json.dumps(asdict(outcome)))
     return 0
 
 
 def _die_with_parent(scratch: Path) -> None:
     """Wait for the end of standard input, a pipe that the parent holds, and end with it.
 
-    It ends when the parent says so, and also when the parent is gone for any reason, be it SIGKILL; so no kernel
+    It ends when the parent closes it, and also when the parent is gone for any reason, be it SIGKILL; so no kernel
     outlives its run.
     """
     os.read(0, 1)
-    Kernel.kill()
+    _kill_kernel()
     shutil.rmtree(scratch, ignore_errors=True)
     os._exit(1)
 
 
-def run_notebook(job: Job, scratch: Path) -> Outcome:
-    """Execute one notebook here and now; ``scratch`` is a short-lived folder for its progress and its sockets."""
+def _kill_kernel() -> None:
+    """Kill the kernel and the workers it started, also those that a dead kernel left behind."""
+    while KERNELS:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(KERNELS.pop(), signal.SIGKILL)
+
+
+def execute(job: Job, scratch: Path) -> Outcome:
+    """Execute one notebook here and now; which cell it is at is written to the file ``cell`` in ``scratch``."""
     started, made_of = time.monotonic(), ingredients(job)
     job.products.mkdir(parents=True, exist_ok=True)
-    for product in (job.record, job.executed, job.html):  # from here on it is not done, and nothing old looks like new
-        product.unlink(missing_ok=True)
-    place, cell, error = Place(scratch), "", ""
+    for suffix in (".json", ".ipynb", ".html"):  # from here on it is not done, and nothing old looks like new
+        job.product(suffix).unlink(missing_ok=True)
+    position, error = Position(scratch), ""
     try:
-        _execute(job, scratch, place)
+        _run_papermill(job, position)
     except Exception as problem:  # whatever it is, it belongs in the report, and the others run
-        cell, error = _explain(job, place, problem)
+        error = _explain(job, position, problem)
     finally:
-        Kernel.kill()
+        _kill_kernel()
     try:
         _render(job)
     except Exception as problem:
-        error = error or f"HTML export: {_in_one_line(problem)}"
+        error = error or f"HTML export: {_in_one_line(f'{type(problem).__name__}: {problem}')}"
     seconds = time.monotonic() - started
-    if error:
-        return Outcome(job.name, "FAILED", seconds, cell, error)
-    write_record(job, made_of, seconds)
-    return Outcome(job.name, "ok", seconds)
+    if not error:
+        write_record(job, made_of, seconds)
+    return Outcome(job.name, "FAILED" if error else "ok", seconds, error)
 
 
-class Place:
-    """Knows which cell is being executed, and tells the parent through the file ``cell.json``."""
+class Position:
+    """Which code cell is being executed, counted as In [n] does; nbclient calls the methods."""
 
     def __init__(self, scratch: Path):
-        self.file, self.status = scratch / "cell.json", scratch / "status.json"
-        self.index, self.number, self.total = None, 0, 0  # number and total count code cells, as In [n] does
+        self.scratch, self.number, self.total, self.index, self.label = scratch, 0, 0, None, ""
 
     def on_notebook_start(self, notebook) -> None:
-        """Called by nbclient when the kernel is ready."""
+        """Called when the kernel is ready."""
         self.total = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in notebook.cells)
 
     def on_cell_execute(self, cell, cell_index: int) -> None:
-        """Called by nbclient before each code cell."""
-        self.index, self.number = cell_index, self.number + 1
-        self.status.unlink(missing_ok=True)  # what the cell before said of its progress is over
-        write_atomically(self.file, json.dumps({"number": self.number, "total": self.total}))
+        """Called before each code cell."""
+        self.number, self.index = self.number + 1, cell_index
+        self.label = f"cell {self.number} `{_in_one_line(cell.source.strip().splitlines()[0], 60)}`: "
+        (self.scratch / "status").unlink(missing_ok=True)  # what the cell before said of its progress is over
+        paths.write_atomically(self.scratch / "cell", f"cell {self.number}/{self.total}".encode())
 
 
-class Kernel:
-    """The process group of the kernel that this process started; jupyter gives each kernel one of its own."""
-
-    group: int | None = None
-
-    @classmethod
-    def kill(cls) -> None:
-        """End the kernel and the workers it started, also those that a dead kernel left behind."""
-        if cls.group is not None:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(cls.group, signal.SIGKILL)
-        cls.group = None
-
-    @classmethod
-    def manager_class(cls) -> type:
-        """Jupyter's kernel manager, which also notes the process group here."""
-        from jupyter_client.manager import AsyncKernelManager
-
-        class NotingKernelManager(AsyncKernelManager):
-            async def start_kernel(self, **kwargs) -> None:
-                await super().start_kernel(**kwargs)
-                cls.group = self.provisioner.pgid
-
-        return NotingKernelManager
-
-    @staticmethod
-    def config(scratch: Path):
-        """Sockets in ``scratch`` instead of network ports, of which ipykernel would warn."""
-        from traitlets.config import Config
-
-        connection = scratch / "kernel.json"
-        if len(str(connection)) > 90:  # a socket's path has room for about 100 characters; then rather a warning
-            return Config()
-        return Config({"KernelManager": {"transport": "ipc", "connection_file": str(connection)}})
-
-
-def _execute(job: Job, scratch: Path, place: Place) -> None:
+def _run_papermill(job: Job, position: Position) -> None:
     import papermill
+    from jupyter_client.manager import AsyncKernelManager
+
+    class KernelManager(AsyncKernelManager):
+        async def start_kernel(self, **options) -> None:
+            await super().start_kernel(**options)
+            KERNELS.append(self.provisioner.pgid)
 
     # papermill formats the paths it gets, so braces in them have to be doubled
-    source, executed = (path.replace("{", "{{").replace("}", "}}") for path in (job.source, str(job.executed)))
+    source, executed = (str(p).replace("{", "{{").replace("}", "}}") for p in (job.source, job.product(".ipynb")))
     papermill.execute_notebook(
         source,
         executed,
@@ -142,62 +119,43 @@ def _execute(job: Job, scratch: Path, place: Place) -> None:
         execution_timeout=CELL_TIMEOUT[job.profile],
         start_timeout=300,  # for a busy machine, like the next
         iopub_timeout=60,
-        kernel_manager_class=Kernel.manager_class(),
-        config=Kernel.config(scratch),
-        on_notebook_start=place.on_notebook_start,
-        on_cell_execute=place.on_cell_execute,
+        kernel_manager_class=KernelManager,
+        on_notebook_start=position.on_notebook_start,
+        on_cell_execute=position.on_cell_execute,
     )
 
 
-def _explain(job: Job, place: Place, problem: Exception) -> tuple[str, str]:
-    """In which cell a notebook failed, and why."""
+def _explain(job: Job, position: Position, problem: Exception) -> str:
+    """In which cell a notebook failed, and why; what papermill did not put into the executed notebook goes there."""
+    import nbformat
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     if isinstance(problem, PapermillExecutionError):
-        number = problem.exec_count or place.number
-        return _cell_label(number, problem.source), _in_one_line(f"{problem.ename}: {problem.evalue}")
-    error = _in_one_line(problem)
+        return position.label + _in_one_line(f"{problem.ename}: {problem.evalue}")
+    name, text = type(problem).__name__, _in_one_line(problem)
     if isinstance(problem, DeadKernelError):
-        error += " (its process was killed or crashed; perhaps the memory is too small)"
-    if place.index is None:
-        return "", error
-    return _cell_label(place.number, _mark_failed(job, place.index, error)), error
+        text += " (its process was killed or crashed; perhaps the memory is too small)"
+    if position.index is not None:
+        notebook = nbformat.read(job.product(".ipynb"), as_version=4)
+        output = nbformat.v4.new_output("error", ename=name, evalue=text, traceback=[f"{name}: {text}"])
+        notebook.cells[position.index].outputs.append(output)
+        nbformat.write(notebook, job.product(".ipynb"))
+    return f"{position.label}{name}: {text}"
 
 
-def _mark_failed(job: Job, index: int, error: str) -> str:
-    """Put an error that papermill did not note into the executed notebook, for the HTML; return that cell's source."""
-    import nbformat
-
-    notebook = nbformat.read(job.executed, as_version=4)
-    name, _, text = error.partition(": ")
-    notebook.cells[index].outputs.append(nbformat.v4.new_output("error", ename=name, evalue=text, traceback=[error]))
-    nbformat.write(notebook, job.executed)
-    return notebook.cells[index].source
-
-
-def _cell_label(number: int, source: str) -> str:
-    lines = [line.strip() for line in source.splitlines()]
-    return f"cell {number} `{_shorten(next(filter(None, lines), ''), 60)}`"
-
-
-def _in_one_line(problem: Exception | str) -> str:
-    text = problem if isinstance(problem, str) else f"{type(problem).__name__}: {problem}"
-    return _shorten(" ".join(text.split()), 300)
-
-
-def _shorten(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 3] + "..."
+def _in_one_line(text: object, width: int = 300) -> str:
+    line = " ".join(str(text).split())
+    return line if len(line) <= width else line[: width - 3] + "..."
 
 
 def _render(job: Job) -> None:
-    """The executed notebook as one HTML file, pictures included."""
+    """Write the executed notebook as one HTML file, pictures included."""
     import nbformat
 
     from eureka_lib.run_all.gallery import OfflineExporter, links_from
 
-    notebook = nbformat.read(job.executed, as_version=4)
-    resources = {"metadata": {"name": job.name, "path": str(Path(job.source).parent)}}
-    exporter = OfflineExporter(links_from(job.products, Path(job.source).parent))
-    html, _ = exporter.from_notebook_node(notebook, resources=resources)
-    write_atomically(job.html, html)
+    notebook, folder = nbformat.read(job.product(".ipynb"), as_version=4), Path(job.source).parent
+    resources = {"metadata": {"name": job.name, "path": str(folder)}}
+    html, _ = OfflineExporter(links_from(job.products, folder)).from_notebook_node(notebook, resources=resources)
+    paths.write_atomically(job.product(".html"), html.encode())

@@ -1,14 +1,20 @@
-"""What there is to do: which notebooks, at which profile, with which parameters.
+"""What there is to do (which notebooks, at which profile, with which parameters), and what is done already.
 
-Notebooks are read as JSON, and their parameters from the cell tagged ``parameters`` by Python's own parser.
+A notebook is believed done only by its success record, ``<figures>/notebooks/<name>.json``, which is written last. It
+holds the hashes of everything that went in (cells, parameters, library, versions) and of every artefact that came out.
+While all of them hold, a rerun skips the notebook; so a rerun after a failure or Ctrl-C continues where it stopped.
 """
 
 import ast
+import hashlib
 import json
+import platform
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 from eureka_lib import paths
 from eureka_lib.experiments import defaults
@@ -17,7 +23,7 @@ from eureka_lib.validation import check_choice
 # Seconds that one cell may take before it counts as hung; far beyond what any cell needs.
 CELL_TIMEOUT = {"smoke": 1800, "laptop": 12 * 3600, "paper": 30 * 24 * 3600}
 PROFILES = tuple(CELL_TIMEOUT)  # the names in eureka_lib.experiments.profiles, which itself needs torch
-TYPES = {"int", "float", "str", "bool", "list", "tuple", "dict", "None"}  # that a parameter's annotation is checked for
+CHECKED_TYPES = ("int", "float", "bool", "list", "dict")  # others, such as "int | None", take any value
 
 
 @dataclass(frozen=True)
@@ -36,30 +42,22 @@ class Job:
         """Folder of the executed notebooks, their HTML and their success records."""
         return Path(self.figures) / "notebooks"
 
+    def product(self, suffix: str) -> Path:
+        """The executed notebook (".ipynb"), the same to read in a browser (".html"), the success record (".json")."""
+        return self.products / f"{self.name}{suffix}"
+
     @property
     def claims(self) -> Path:
         """Folder of the claims, to which a played notebook adds none."""
         return (Path(self.figures).parent if self.played else Path(self.figures)) / "claims"
 
     @property
-    def executed(self) -> Path:
-        """The notebook with its outputs."""
-        return self.products / f"{self.name}.ipynb"
-
-    @property
-    def html(self) -> Path:
-        """The same, to read in a browser."""
-        return self.products / f"{self.name}.html"
-
-    @property
     def reads_claims(self) -> bool:
         """Whether it is made of what other notebooks leave: a cell of it is tagged ``claims``."""
         return any("claims" in tags for _, _, tags in read_cells(Path(self.source)))
 
-    @property
-    def record(self) -> Path:
-        """The success record."""
-        return self.products / f"{self.name}.json"
+
+# --- Which notebooks -------------------------------------------------------------------------------------------------
 
 
 def find_notebooks(folder: Path) -> dict[str, Path]:
@@ -83,13 +81,10 @@ def _name_of(word: str, known: dict[str, Path]) -> str:
     name = Path(word).stem if word.endswith(".ipynb") else word
     if "/" in word and name in known:
         notebook = known[name].resolve()
-        from_here, from_root = Path(word).resolve(), (notebook.parent.parent / word).resolve()
-        if notebook not in (from_here, from_root):
+        if notebook not in (Path(word).resolve(), (notebook.parent.parent / word).resolve()):
             raise ValueError(f"{word!r} is not one of this project's notebooks; did you mean {name!r}?")
     numbered = [each for each in known if each.split("_")[0] == name.zfill(2)]
-    if len(numbered) == 1:
-        return numbered[0]
-    return check_choice("notebook or profile", name, [*known, *PROFILES])
+    return numbered[0] if len(numbered) == 1 else check_choice("notebook or profile", name, [*known, *PROFILES])
 
 
 def read_cells(notebook: Path) -> list[tuple[str, str, list[str]]]:
@@ -102,39 +97,30 @@ def read_cells(notebook: Path) -> list[tuple[str, str, list[str]]]:
         return [("unreadable", text, [])]  # papermill says what is wrong with it, when its turn comes
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """A parameter that a notebook declares: the names of the types it may have (empty: any), and its default."""
+# --- With which parameters -------------------------------------------------------------------------------------------
 
-    types: frozenset[str]
-    default: str
+
+class Parameter(NamedTuple):
+    """A parameter of a notebook, as its cell tagged ``parameters`` has it."""
+
+    type: str  # as annotated
+    default: object
 
 
 def declared_parameters(notebook: Path) -> dict[str, Parameter]:
-    """The assignments in the cell tagged ``parameters``.
+    """The annotated assignments in the cell tagged ``parameters``.
 
-    Not by papermill's ``inspect_notebook``: its regular expression overlooks ``x: int | None = None``, and every line
-    whose comment contains an equals sign.
+    Read by the standard library and not by papermill's ``inspect_notebook``: ``-p`` is checked before there is an
+    environment that has papermill.
     """
     tagged = [source for kind, source, tags in read_cells(notebook) if kind == "code" and "parameters" in tags]
-    found = {}
     with suppress(SyntaxError):  # which the reader will see when the cell is executed
-        for node in ast.parse(tagged[0]).body if tagged else []:
-            target = node.target if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [None])[0]
-            if isinstance(target, ast.Name) and node.value is not None:
-                found[target.id] = Parameter(_types(node), ast.unparse(node.value))
-    return found
-
-
-def _types(node: ast.Assign | ast.AnnAssign) -> frozenset[str]:
-    """Names of the types that are annotated, or else of the default's; empty if that says nothing."""
-    if isinstance(node, ast.AnnAssign):
-        names = {part.strip().split("[")[0] for part in ast.unparse(node.annotation).split("|")}
-        return frozenset(names if names <= TYPES else ())
-    with suppress(ValueError):
-        default = ast.literal_eval(node.value)
-        return frozenset() if default is None else frozenset({type(default).__name__})
-    return frozenset()
+        found = [node for node in ast.parse("".join(tagged[:1])).body if isinstance(node, ast.AnnAssign) and node.value]
+        return {
+            ast.unparse(n.target): Parameter(ast.unparse(n.annotation), parse_value(ast.unparse(n.value)))
+            for n in found
+        }
+    return {}
 
 
 def parse_value(text: str) -> object:
@@ -147,19 +133,20 @@ def parse_value(text: str) -> object:
 
 def check_parameter(notebook: Path, name: str, text: str) -> object:
     """The value that ``-p name=text`` gives a notebook; raise ValueError or TypeError if it has no such parameter."""
-    declared = declared_parameters(notebook)
     if name == "profile":
         raise ValueError("the profile is not set with -p: use --profile")
-    if not set(declared) - {"profile"}:
+    declared = declared_parameters(notebook)
+    declared.pop("profile", None)
+    if not declared:
         raise ValueError(f"unknown parameter {name!r}: {notebook.stem} has no parameters but the profile")
-    check_choice(f"parameter of {notebook.stem}:", name, set(declared) - {"profile"})
-    types, value = declared[name].types, parse_value(text)
-    actual = "None" if value is None else type(value).__name__
-    if types == {"str"} and actual != "str":
-        return text  # a name that looks like a number
-    if types and actual not in types and not (actual == "int" and "float" in types):
+    check_choice(f"parameter of {notebook.stem}:", name, declared)
+    kind, value = declared[name].type.split("[")[0], parse_value(text)
+    if kind == "str":
+        return value if isinstance(value, str) else text  # a name that looks like a number
+    actual = type(value).__name__
+    if kind in CHECKED_TYPES and actual != kind and (kind, actual) != ("float", "int"):
         raise TypeError(
-            f"parameter {name!r} of {notebook.stem} must be of type {' or '.join(sorted(types))}, "
+            f"parameter {name!r} of {notebook.stem} must be of type {kind}, "
             f"got {value!r} of type {actual}; its default is {declared[name].default}"
         )
     return value
@@ -174,19 +161,13 @@ def plan(notebooks: dict[str, Path], figures: Path, profile: str, extra: Iterabl
     jobs = []
     for name, source in notebooks.items():
         parameters = {key: check_parameter(source, key, text) for key, text in pairs}
+        in_file = {key: each.default for key, each in declared_parameters(source).items() if key != "profile"}
+        played = defaults.changed(in_file | parameters, defaults.read(source.parent).get(name, in_file))
         if "profile" in declared_parameters(source):  # a notebook without it still learns it from EUREKA_PROFILE
             parameters["profile"] = profile
-        played = _played(source, parameters)
         folder = figures / paths.PLAYED if played else figures
         jobs.append(Job(name, str(source.resolve()), str(folder.resolve()), profile, parameters, played))
     return jobs
-
-
-def _played(source: Path, parameters: dict) -> dict:
-    """The parameters that will not be at their defaults: the recorded ones, else those that the notebook has."""
-    in_file = {name: parse_value(each.default) for name, each in declared_parameters(source).items()}
-    changed = defaults.changed(in_file | parameters, defaults.read(source.parent).get(source.stem, in_file))
-    return {name: value for name, value in changed.items() if name != "profile"}
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -194,3 +175,73 @@ def _split(text: str) -> tuple[str, str]:
     if not equals or not name.isidentifier():
         raise ValueError(f"a parameter is given as NAME=VALUE, for example steps=100; got {text!r}")
     return name, value
+
+
+# --- What is done already --------------------------------------------------------------------------------------------
+
+
+def ingredients(job: Job) -> dict:
+    """Everything that decides a notebook's products."""
+    package = paths.ROOT / "eureka_lib"
+    return {
+        "notebook": _sha256(json.dumps(read_cells(Path(job.source))).encode()),
+        "parameters": json.loads(json.dumps(job.parameters)),  # as the record will give them back: tuples are lists
+        "library": _sha256_of(package.rglob("*.py"), package),
+        "python": platform.python_version(),
+        "torch": metadata.version("torch"),
+        "claims of other notebooks": claims_hash(job) if job.reads_claims else None,
+    }
+
+
+def claims_hash(job: Job) -> str:
+    """One hash over what the other notebooks of the profile claim."""
+    return _sha256_of([path for path in job.claims.glob("*.json") if path.stem != job.name], job.claims)
+
+
+def artefacts(job: Job) -> dict[str, str]:
+    """Hashes of what a notebook has left, which are by convention the files ``NN_*``, its claims, and its HTML.
+
+    Of the HTML only that it is there: its links change when other notebooks' pages come and go.
+    """
+    folder = Path(job.figures)
+    found = [*folder.glob(f"{job.name.split('_')[0]}_*"), folder / "claims" / f"{job.name}.json"]
+    hashes = {p.relative_to(folder).as_posix(): _sha256(p.read_bytes()) for p in sorted(found) if p.is_file()}
+    html = job.product(".html")
+    return hashes | ({html.relative_to(folder).as_posix(): "there"} if html.is_file() else {})
+
+
+def write_record(job: Job, made_of: dict, seconds: float) -> None:
+    """Record that a notebook, made of these ``ingredients``, is done."""
+    record = {**made_of, "seconds": seconds, "artefacts": artefacts(job)}
+    paths.write_atomically(job.product(".json"), json.dumps(record, indent=1).encode())
+
+
+def read_record(job: Job) -> dict | None:
+    """The success record; None if there is none, or it is not readable."""
+    with suppress(OSError, ValueError):
+        return json.loads(job.product(".json").read_text(encoding="utf-8"))
+    return None
+
+
+def why_run(job: Job) -> str | None:
+    """Why a notebook has to be executed, in a few words; None if it is up to date."""
+    record = read_record(job)
+    if record is None:
+        return "not finished before"
+    for part, now in ingredients(job).items():
+        if record.get(part) != now:
+            return f"{part} changed"
+    there = artefacts(job)
+    for name, digest in record["artefacts"].items():
+        if there.get(name) != digest:
+            return f"{name} was changed" if name in there else f"{name} is missing"
+    return None
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _sha256_of(files: Iterable[Path], folder: Path) -> str:
+    """One hash over the names, relative to ``folder``, and the contents of ``files``."""
+    return _sha256("".join(f"{p.relative_to(folder)} {_sha256(p.read_bytes())}\n" for p in sorted(files)).encode())

@@ -1,7 +1,8 @@
-"""Many notebooks: starts a process for each, watches them, and ends them all if the run is stopped.
+"""Many notebooks: a process for each, what a person sees of them, and the end of all if the run is stopped.
 
-The library inside a notebook writes its progress to the file that ``EUREKA_STATUS`` names, the child which cell it is
-at; the parent only reads both.
+A notebook's process leaves in a folder of its own which cell it is at and how it ended, and the library inside the
+notebook its progress, in the file that ``EUREKA_STATUS`` names. These are files, and not a pipe, which would stay open
+as long as anything that a notebook has started.
 """
 
 import json
@@ -15,25 +16,28 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TextIO
 
+from tqdm import tqdm
+
+from eureka_lib.experiments import defaults
 from eureka_lib.progress import clock
 from eureka_lib.run_all.child import Outcome
-from eureka_lib.run_all.display import Display, outcome_text
-from eureka_lib.run_all.jobs import Job
-from eureka_lib.run_all.records import read_json, seconds_before, why_run, write_atomically
+from eureka_lib.run_all.jobs import Job, read_record, why_run
 from eureka_lib.run_all.surroundings import secluded
+
+LINE_EVERY = 15  # seconds from one line of a notebook's progress to the next, where they stay
 
 
 class Child:
     """A running notebook: its process, what is known of its progress, and how it ended."""
 
     def __init__(self, job: Job):
-        self.job, self.before, self.started = job, seconds_before(job), time.monotonic()
+        self.job, self.started, self.before = job, time.monotonic(), seconds_before(job)
         self.scratch = Path(tempfile.mkdtemp(prefix="eureka-"))
-        write_atomically(self.scratch / "job.json", json.dumps(asdict(job)))
-        with open(self.scratch / "log.txt", "wb") as log:
+        with open(self.scratch / "log", "wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "eureka_lib.run_all", "--child", str(self.scratch)],
+                [sys.executable, "-m", "eureka_lib.run_all", "--child", json.dumps(asdict(job)), str(self.scratch)],
                 stdin=subprocess.PIPE,  # when it closes, the child ends
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -41,27 +45,20 @@ class Child:
                 start_new_session=True,  # Ctrl-C reaches only the parent, which then stops the children in order
             )
 
-    def state(self) -> dict:
-        """What is known of the progress: number and total (of cells), text, fraction, seconds_left."""
-        return (read_json(self.scratch / "cell.json") or {}) | (read_json(self.scratch / "status.json") or {})
-
-    def seconds_left(self) -> float | None:
-        """By the notebook's own word, else by the time it took before; None if neither is known."""
-        says = self.state().get("seconds_left")
-        if says is not None or self.before is None:
-            return says
-        return max(self.before - (time.monotonic() - self.started), 0.0)
+    def state(self) -> str:
+        """``cell 6/15  training:  43%, 3 of 11 runs, 1:40 left``, or as much of it as is known."""
+        return "  ".join(filter(None, (_read(self.scratch / name) for name in ("cell", "status")))) or "starting"
 
     def outcome(self) -> Outcome | None:
         """How it ended, None as long as it runs. A process that left no outcome has failed."""
-        if self.process.poll() is None:
+        if (status := self.process.poll()) is None:
             return None
-        found = read_json(self.scratch / "outcome.json")
-        if found and self.process.returncode == 0:
-            return Outcome(**found)
-        last = (self.scratch / "log.txt").read_text(errors="replace").strip().splitlines()[-1:]
-        error = f"its process ended with status {self.process.returncode}: {''.join(last)}"
-        return Outcome(self.job.name, "FAILED", time.monotonic() - self.started, error=error)
+        if status == 0:
+            return Outcome(**json.loads(_read(self.scratch / "outcome.json")))
+        how = (
+            f"by {signal.Signals(-status).name}" if status < 0 else f"with {_read(self.scratch / 'log').strip()[-300:]}"
+        )
+        return Outcome(self.job.name, "FAILED", time.monotonic() - self.started, f"its process ended {how}")
 
     def stop(self) -> None:
         """End the process, and with it the kernel, if it still runs; leave no traces."""
@@ -74,28 +71,34 @@ class Child:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
 
+def _read(file: Path) -> str:
+    return file.read_text(errors="replace") if file.exists() else ""
+
+
 def _environment(job: Job, scratch: Path) -> dict[str, str]:
-    ours = {"EUREKA_PROFILE": job.profile, "EUREKA_HEADLESS": "1", "EUREKA_STATUS": str(scratch / "status.json")}
+    ours = {"EUREKA_PROFILE": job.profile, "EUREKA_HEADLESS": "1", "EUREKA_STATUS": str(scratch / "status")}
     return secluded(os.environ, scratch) | ours
 
 
-def execute_all(jobs: list[Job], workers: int, force: bool, display: Display) -> Iterator[Outcome]:
+def execute_all(jobs: list[Job], workers: int, force: bool, stream: TextIO) -> Iterator[Outcome]:
     """Execute the jobs that need it, ``workers`` at a time, and yield each outcome as it comes.
 
     Notebooks that read others' claims come last, when those have been made.
     """
-    yield from _execute([job for job in jobs if not job.reads_claims], workers, force, display)
-    yield from _execute([job for job in jobs if job.reads_claims], workers, force, display)
+    display = Display(jobs, stream)
+    for last in (False, True):
+        waiting = []
+        for job in (job for job in jobs if job.reads_claims == last):
+            if reason := "--force" if force else why_run(job):
+                waiting.append((job, reason))
+            else:
+                display.line(job, "up to date, so not executed; --force executes it all the same")
+                yield Outcome(job.name, "up to date")
+        yield from _execute(waiting, workers, display)
 
 
-def _execute(jobs: list[Job], workers: int, force: bool, display: Display) -> Iterator[Outcome]:
-    waiting, running = [], []
-    for job in jobs:
-        if reason := "--force" if force else why_run(job):
-            waiting.append((job, reason))
-        else:
-            display.line(job, "up to date, so not executed; --force executes it all the same")
-            yield Outcome(job.name, "up to date")
+def _execute(waiting: list[tuple[Job, str]], workers: int, display: "Display") -> Iterator[Outcome]:
+    running: list[Child] = []
     try:
         while waiting or running:
             while waiting and len(running) < workers:
@@ -106,23 +109,98 @@ def _execute(jobs: list[Job], workers: int, force: bool, display: Display) -> It
                 if outcome := child.outcome():
                     running.remove(child)
                     child.stop()
-                    display.line(child.job, outcome_text(outcome))
+                    verb = "FAILED after" if outcome.error else "ok in"
+                    display.line(child.job, f"{verb} {clock(outcome.seconds)}{outcome.error and ': '}{outcome.error}")
                     yield outcome
-            left = time_left(running, [job for job, _ in waiting], workers)
-            display.update({child.job.name: child.state() for child in running}, left)
+            display.update({child.job.name: child.state() for child in running}, time_left(running, waiting, workers))
             time.sleep(0.2 if running else 0)
     finally:
-        display.clear()
+        display.close()
         for child in running:
             child.stop()
 
 
-def time_left(running: list[Child], waiting: list[Job], workers: int) -> str:
-    """Time left for all notebooks, and how many could not be counted, in words."""
-    estimates = [child.seconds_left() for child in running] + [seconds_before(job) for job in waiting]
-    known = [seconds for seconds in estimates if seconds is not None]
-    unknown = len(estimates) - len(known)
+def time_left(running: list[Child], waiting: list[tuple[Job, str]], workers: int) -> str:
+    """Time left for all notebooks by what they took before, and how many were not executed before, in words."""
+    now = time.monotonic()
+    times = [(child.before, now - child.started) for child in running]
+    times += [(seconds_before(job), 0.0) for job, _ in waiting]
+    known = [max(before - age, 0.0) for before, age in times if before is not None]
     if not known:
         return "time left not known yet"
-    plus = f", and {unknown} not executed before" if unknown else ""
-    return f"about {clock(sum(known) / min(workers, len(estimates)))} left{plus}"
+    plus = f", and {len(times) - len(known)} not executed before" if len(known) < len(times) else ""
+    return f"about {clock(sum(known) / min(workers, len(times)))} left{plus}"
+
+
+def seconds_before(job: Job) -> float | None:
+    """How long a notebook took when it last succeeded; None if that is not known."""
+    return (read_record(job) or {}).get("seconds")
+
+
+class Display:
+    """A line per notebook on ``stream``: on a terminal redrawn by tqdm, elsewhere anew every ``LINE_EVERY`` seconds."""
+
+    def __init__(self, jobs: list[Job], stream: TextIO):
+        self.labels = {job.name: f"[{i}/{len(jobs)}] {job.name}" for i, job in enumerate(jobs, 1)}
+        self.stream, self.redraws = stream, stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        self.bars: dict[str, tqdm] = {}
+        self.printed: dict[str, tuple[float, str]] = {}  # when and what was last printed of each notebook
+        self.started = time.monotonic()
+
+    def line(self, job: Job, text: str) -> None:
+        """Print a line that stays."""
+        self.printed[job.name] = time.monotonic(), ""
+        tqdm.write(f"{self.labels[job.name]}  {text}", file=self.stream)
+        self.stream.flush()
+
+    def update(self, states: dict[str, str], left: str) -> None:
+        """Show the states of the running notebooks, by name, and the time left for all."""
+        overall = f"{clock(time.monotonic() - self.started)} so far, {left}"
+        lines = {name: f"{self.labels[name]}  {state}" for name, state in states.items()}
+        if self.redraws:
+            self._redraw(lines | ({"": f"All: {overall}"} if lines else {}))
+            return
+        for name, text in lines.items():
+            then, before = self.printed[name]
+            if text != before and time.monotonic() - then >= LINE_EVERY:
+                self.printed[name] = time.monotonic(), text
+                print(f"{text}  (all: {overall})", file=self.stream, flush=True)
+
+    def _redraw(self, lines: dict[str, str]) -> None:
+        for name in self.bars.keys() - lines.keys():
+            self.bars.pop(name).close()
+        for name, text in lines.items():
+            if name not in self.bars:  # the empty bar has tqdm cut what is longer than the terminal's lines
+                layout = {"bar_format": "{desc}{bar:b}", "dynamic_ncols": True, "leave": False}
+                self.bars[name] = tqdm(file=self.stream, **layout)
+            self.bars[name].set_description_str(text)
+
+    def close(self) -> None:
+        """Take the redrawn lines off the terminal."""
+        self._redraw({})
+
+
+def summary(jobs: list[Job], outcomes: list[Outcome]) -> str:
+    """The closing words: how each notebook ended, and where things are."""
+    ends = {job.name: Outcome(job.name, "not done") for job in jobs} | {each.name: each for each in outcomes}
+    width = max(map(len, ends))
+    lines = ["", "Summary"]
+    for end in ends.values():
+        took = clock(end.seconds) if end.seconds else ""
+        lines.append(f"  {end.status:<10}  {end.name:<{width}}  {took:>7}  {end.error}".rstrip())
+    for job in jobs:
+        if job.played:
+            values, folder = ", ".join(defaults.as_arguments(job.played)), from_here(Path(job.figures))
+            lines.append(f"{job.name} was played with {values}: figures in {folder}, and no claims kept")
+    folders = {job.figures: job.products for job in jobs}
+    lines += [f"Figures: {', '.join(from_here(Path(folder)) for folder in folders)}"]
+    lines += [f"Notebooks as HTML: {', '.join(map(from_here, folders.values()))}"]
+    failed = sum(end.status == "FAILED" for end in ends.values())
+    if failed:
+        lines.append(f"{failed} of {len(jobs)} failed. A rerun executes these again and skips what is done.")
+    return "\n".join(lines)
+
+
+def from_here(path: Path) -> str:
+    """``path`` relative to the working directory if it is inside."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

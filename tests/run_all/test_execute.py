@@ -1,17 +1,16 @@
 """The runner, on small notebooks made here: what runs, what is skipped, what is reported, and that nothing survives."""
 
-import asyncio
+import dataclasses
 import io
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -19,11 +18,11 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from eureka_lib import paths
 from eureka_lib.experiments import profiles
-from eureka_lib.run_all import display, jobs, parent, records
+from eureka_lib.run_all import jobs, parent
 from eureka_lib.run_all.__main__ import Request, parse, run
-from eureka_lib.run_all.child import Kernel, Outcome, run_notebook
+from eureka_lib.run_all.child import Outcome, execute as execute_notebook
 
-PARAMETERS = 'profile: str = "auto"  # scale\nsteps: int | None = None  # None = as the profile says\nname: str = "a"'
+PARAMETERS = 'profile: str = "auto"  # scale\nsteps: int = 0  # 0: as many as the profile says\nname: str = "a"'
 
 
 def write_notebook(path: Path, *sources: str, parameters: str = PARAMETERS) -> Path:
@@ -61,7 +60,7 @@ def test_failure_is_reported_others_run_and_a_rerun_continues(tmp_path):
 
     status, text = execute(tmp_path, "steps=3", workers=2)
     assert status == 1
-    reason = "cell 3 `open('mended')  # a file beside this one`: FileNotFoundError"
+    reason = "cell 3 `open('mended') # a file beside this one`: FileNotFoundError"
     assert "[2/2] 02_bad  FAILED after " in text and text.count(reason) == 2  # at once, and in the summary
     assert "1 of 2 failed" in text
     assert (figures / "01_a.txt").read_text() == "smoke 3"
@@ -82,10 +81,10 @@ def test_killed_kernel_is_a_failure(tmp_path):
     beat = "import subprocess; subprocess.Popen(['bash', '-c', 'while sleep 0.1; do echo >> beat; done'])"
     source = write_notebook(tmp_path / "nb" / "01_killed.ipynb", beat, "import os\nos.kill(os.getpid(), 9)")
     (killed,) = jobs.plan({"01_killed": source}, tmp_path / "figures", "smoke")
-    outcome = run_notebook(killed, tmp_path)
-    assert outcome.status == "FAILED" and outcome.cell == "cell 4 `import os`" and "DeadKernelError" in outcome.error
-    assert not killed.record.exists()
-    assert "DeadKernelError" in killed.html.read_text()
+    outcome = execute_notebook(killed, tmp_path)
+    assert outcome.status == "FAILED" and outcome.error.startswith("cell 4 `import os`: DeadKernelError")
+    assert not killed.product(".json").exists()
+    assert "DeadKernelError" in killed.product(".html").read_text()
     assert not _grows(source.parent / "beat")  # nor is the dead kernel's worker left
 
 
@@ -120,30 +119,6 @@ sys.exit(cli.run(cli.Request(planned, 1, False, {{}}), sys.stdout))
     assert not _grows(beats)
 
 
-@pytest.mark.parametrize("depth", [0, 100])
-def test_kernels_are_reached_from_this_machine_alone_and_with_a_key(tmp_path, depth):
-    """By sockets in a folder of this user's; where its path is too long for them, on loopback. Messages are signed."""
-    scratch = tmp_path / ("x" * depth) if depth else Path(tempfile.mkdtemp(prefix="eureka-"))
-    scratch.mkdir(exist_ok=True)
-
-    async def connection():
-        manager = Kernel.manager_class()(config=Kernel.config(scratch), kernel_name="python3")
-        await manager.start_kernel()
-        try:
-            return json.loads(Path(manager.connection_file).read_text())
-        finally:
-            await manager.shutdown_kernel(now=True)
-
-    try:
-        found = asyncio.run(connection())
-    finally:
-        if not depth:
-            shutil.rmtree(scratch)
-    assert len(found["key"]) >= 32 and found["signature_scheme"] == "hmac-sha256"
-    assert found["transport"] == ("tcp" if depth else "ipc")
-    assert found["ip"] == "127.0.0.1" if depth else Path(found["ip"]).is_relative_to(scratch)
-
-
 def test_nothing_of_ours_opens_jupyter_to_others():
     """None of our files tells a server to listen elsewhere than here, or to drop its token."""
     opening = re.compile("--ip|0\\.0\\.0\\.0|ServerApp|NotebookApp|IdentityProvider|allow_remote|\\.token *=")
@@ -160,39 +135,38 @@ def finish(job: jobs.Job) -> None:
     """Leave what a successful execution leaves."""
     job.products.mkdir(parents=True)
     (Path(job.figures) / "claims").mkdir(exist_ok=True)
-    for path in (job.html, Path(job.figures, "01_a.png"), Path(job.figures, "claims", f"{job.name}.json")):
+    for path in (job.product(".html"), Path(job.figures, "01_a.png"), Path(job.figures, "claims", f"{job.name}.json")):
         path.write_text("something")
-    records.write_record(job, records.ingredients(job), 1.5)
+    jobs.write_record(job, jobs.ingredients(job), 1.5)
 
 
 def test_up_to_date(job):
-    assert records.why_run(job) == "not finished before"
+    assert jobs.why_run(job) == "not finished before"
     finish(job)
-    assert records.why_run(job) is None and records.seconds_before(job) == 1.5
+    assert jobs.why_run(job) is None
     notebook = nbformat.read(job.source, 4)  # a look at it in Jupyter changes outputs and counters, which do not matter
     notebook.cells[2].execution_count = 7
     nbformat.write(notebook, job.source)
-    assert records.why_run(job) is None
+    assert jobs.why_run(job) is None
 
 
-def test_why_a_notebook_runs_again(job, monkeypatch):
+def test_why_a_notebook_runs_again(job, monkeypatch, tmp_path):
     finish(job)
     figure, claims = Path(job.figures, "01_a.png"), Path(job.figures, "claims", "01_small.json")
     figure.write_text("something else")
-    assert records.why_run(job) == "01_a.png was changed"
+    assert jobs.why_run(job) == "01_a.png was changed"
     figure.write_text("something")
     claims.unlink()
-    assert records.why_run(job) == "claims/01_small.json is missing"
+    assert jobs.why_run(job) == "claims/01_small.json is missing"
     claims.write_text("something")
-    (other,) = jobs.plan({job.name: Path(job.source)}, Path(job.figures), "smoke", ["steps=None"])
-    assert records.why_run(other) == "parameters changed"
+    assert jobs.why_run(dataclasses.replace(job, parameters={"profile": "smoke", "steps": 3})) == "parameters changed"
     with monkeypatch.context() as patched:
-        patched.setattr(records, "library_hash", lambda: "another")
-        assert records.why_run(job) == "library changed"
+        patched.setattr(jobs.paths, "ROOT", tmp_path)
+        assert jobs.why_run(job) == "library changed"
     write_notebook(Path(job.source), "1 + 2")
-    assert records.why_run(job) == "notebook changed"
-    job.record.write_text('{"half')
-    assert records.why_run(job) == "not finished before"
+    assert jobs.why_run(job) == "notebook changed"
+    job.product(".json").write_text('{"half')
+    assert jobs.why_run(job) == "not finished before"
 
 
 def test_what_is_played_has_a_folder_and_a_record_of_its_own(job):
@@ -203,13 +177,13 @@ def test_what_is_played_has_a_folder_and_a_record_of_its_own(job):
     finish(job)
     played = plan("steps=3")
     assert played.played == {"steps": 3} and played.products == Path(job.figures) / "played" / "notebooks"
-    assert played.claims == job.claims and records.why_run(played) == "not finished before"
+    assert played.claims == job.claims and jobs.why_run(played) == "not finished before"
     finish(played)
-    assert records.why_run(played) is None and records.why_run(plan("steps=4")) == "parameters changed"
-    assert records.why_run(job) is None
-    text = display.summary([job, played], [])
+    assert jobs.why_run(played) is None and jobs.why_run(plan("steps=4")) == "parameters changed"
+    assert jobs.why_run(job) is None
+    text = parent.summary([job, played], [])
     assert text.count("was played with steps=3: figures in ") == 1 and "no claims kept" in text
-    (Path(job.source).parent / "defaults.json").write_text('{"01_small": {"steps": null, "name": "a"}}')
+    (Path(job.source).parent / "defaults.json").write_text('{"01_small": {"steps": 0, "name": "a"}}')
     assert plan().played == {} and plan("name=a").played == {}
     write_notebook(Path(job.source), "1 + 1", parameters=PARAMETERS.replace('"a"', '"b"'))  # edited and saved
     assert plan().played == {"name": "b"} and plan("name=a").played == {}
@@ -227,10 +201,10 @@ def test_a_notebook_of_others_claims_runs_last_and_again_when_they_change(tmp_pa
 
     (job,) = jobs.plan({"01_score": source}, tmp_path / "figures", "smoke")
     finish(job)
-    assert records.why_run(job) is None
+    assert jobs.why_run(job) is None
     claims = Path(job.figures, "claims", "02_other.json")
     claims.write_text("[]")
-    assert records.why_run(job) == "claims of other notebooks changed"
+    assert jobs.why_run(job) == "claims of other notebooks changed"
 
 
 class FakeChild:
@@ -243,10 +217,7 @@ class FakeChild:
         FakeChild.running += 1
         FakeChild.most = max(FakeChild.most, FakeChild.running)
 
-    state = dict
-
-    def seconds_left(self):
-        return None
+    started, before, state = 0.0, None, str
 
     def outcome(self):
         self.looks += 1
@@ -271,7 +242,7 @@ def test_force_and_jobs(tmp_path, monkeypatch, job):
 def test_unreadable_notebook_fails_alone(tmp_path):
     (tmp_path / "01_torn.ipynb").write_text("{")
     (torn,) = jobs.plan({"01_torn": tmp_path / "01_torn.ipynb"}, tmp_path / "figures", "smoke")
-    outcome = run_notebook(torn, tmp_path)
+    outcome = execute_notebook(torn, tmp_path)
     assert outcome.status == "FAILED" and "JSON" in outcome.error
 
 
@@ -323,7 +294,7 @@ def test_good_command_lines(folder):
         (["--jobs", "two"], "--jobs must be a whole number >= 1, got 'two'"),
         (["--forse"], "unknown option '--forse'"),
         (["01", "-p", "step=3"], "'step': allowed are name, steps; did you mean 'steps'?"),
-        (["01", "-p", "steps=many"], "'steps' of 01_first must be of type None or int, got 'many' of type str"),
+        (["01", "-p", "steps=many"], "'steps' of 01_first must be of type int, got 'many' of type str"),
         (["01", "-p", "steps"], "NAME=VALUE"),
         (["02", "-p", "steps=3"], "02_second has no parameters but the profile"),
         (["01", "-p", "profile=paper"], "use --profile"),
@@ -339,9 +310,9 @@ def test_mistakes(folder, capsys, words, message):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["--profile", "papre"], ["--jobs", "0"], ["99_none"], ["-p", "no_such=1"]])
-def test_mistakes_through_the_real_command(words):
-    command = [sys.executable, "-m", "eureka_lib.run_all", *words]
+def test_a_mistake_through_the_real_command_without_an_environment():
+    """By the standard library alone (-S): run_all.sh asks before it makes an environment."""
+    command = [sys.executable, "-S", "-m", "eureka_lib.run_all", "--check", "01", "-p", "no_such=1"]
     done = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("run_all.sh: ") and len(done.stderr.splitlines()) == 1
@@ -352,15 +323,14 @@ def test_mistakes_through_the_real_command(words):
     [
         ("x: float = 0.1", "3", 3),
         ("x: float = 0.1", "1e-4", 1e-4),
-        ("x = [0]", "[1, 2]", [1, 2]),
         ("x: list[int] = [0]  # n=1", "[1]", [1]),
         ("x: dict = {}", '{"a": null, "b": true}', {"a": None, "b": True}),
         ("x: bool = False", "true", True),
         ("x: str = 'a'", "12", "12"),
-        ("x = None", "anything", "anything"),
+        ("x: int | None = None", "anything", "anything"),
         ("x: int = 1", "true", TypeError),
         ("x: int = 1", "0.5", TypeError),
-        ("x = 'a'\ny = 2", "[1]", "[1]"),
+        ("x: str = 'a'\ny = 2", "[1]", "[1]"),
         ("x: list = [0]", "0", TypeError),
     ],
 )
@@ -376,32 +346,41 @@ def test_parameter_values(tmp_path, declaration, text, value):
 # --- What a person sees ----------------------------------------------------------------------------------------------
 
 
-def test_state_text():
-    state = {"number": 6, "total": 15, "text": "training: 2 EMs", "fraction": 0.43, "seconds_left": 100}
-    assert display.state_text(state) == "cell 6/15  training: 2 EMs  43%  1:40 left"
-    assert display.state_text({}) == "starting"
-
-
-def test_log_gets_few_lines(job, monkeypatch):
+def test_a_log_gets_few_lines(job, monkeypatch):
     stream = io.StringIO()
-    shown = display.Display([job], stream)
+    shown = parent.Display([job], stream)
     shown.line(job, "starts")
-    shown.update({job.name: {"number": 1, "total": 2}}, "time left not known yet")
+    shown.update({job.name: "cell 1/2"}, "time left not known yet")
     assert stream.getvalue() == "[1/1] 01_small  starts\n"  # too early for another line
-    monkeypatch.setattr(display, "LINE_EVERY", 0)
+    monkeypatch.setattr(parent, "LINE_EVERY", 0)
     for number in (1, 1, 2):
-        shown.update({job.name: {"number": number, "total": 2}}, "about 0:05 left")
+        shown.update({job.name: f"cell {number}/2"}, "about 0:05 left")
     lines = stream.getvalue().splitlines()
     assert [line.split("  (")[0] for line in lines[1:]] == ["[1/1] 01_small  cell 1/2", "[1/1] 01_small  cell 2/2"]
     assert "about 0:05 left" in lines[-1]
 
 
+def test_a_terminal_gets_one_line_that_is_redrawn(job, monkeypatch):
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    monkeypatch.setenv("TERM", "xterm")
+    shown = parent.Display([job], stream)
+    for number in (1, 2):
+        shown.update({job.name: f"cell {number}/2"}, "about 0:05 left")
+    shown.line(job, "ok in 0:01")
+    shown.close()
+    assert "\r[1/1] 01_small  cell 2/2 " in stream.getvalue() and "about 0:05 left" in stream.getvalue()
+    assert stream.getvalue().count("\n[1/1]") == 0 and "[1/1] 01_small  ok in 0:01\n" in stream.getvalue()
+
+
 def test_time_left_says_what_it_does_not_know(job):
     finish(job)
     (fresh,) = jobs.plan({"02_fresh": Path(job.source)}, Path(job.figures), "smoke")
-    assert parent.time_left([], [fresh], 1) == "time left not known yet"
-    assert parent.time_left([], [job, job], 1) == "about 0:03 left"
-    assert parent.time_left([], [job, fresh], 1) == "about 0:02 left, and 1 not executed before"
+    assert parent.time_left([], [(fresh, "")], 1) == "time left not known yet"
+    assert parent.time_left([], [(job, ""), (job, "")], 1) == "about 0:03 left"
+    assert parent.time_left([], [(job, ""), (fresh, "")], 1) == "about 0:02 left, and 1 not executed before"
+    child = SimpleNamespace(before=5.0, started=time.monotonic() - 1)  # it has removed its record
+    assert parent.time_left([child], [], 1) == "about 0:04 left"
 
 
 def test_relative_folders_are_the_callers(job, monkeypatch, tmp_path):
