@@ -20,9 +20,10 @@ from IPython.display import DisplayHandle, display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from eureka_lib import claims, paths, progress, provenance
+from eureka_lib import paths, progress, provenance
 from eureka_lib.analysis.eureka import Moment, eureka_moment, kaplan_meier, plateau_fraction
 from eureka_lib.attention.registry import label_of, short_label_of as short_label_of
+from eureka_lib.claims import registry
 from eureka_lib.experiments import defaults, profiles
 from eureka_lib.experiments.experiment import Experiment
 from eureka_lib.store import RESULTS_VERSION, Run
@@ -150,11 +151,12 @@ class Page:
         folder = paths.figures_dir(self.profile)
         return folder / paths.PLAYED if self.played else folder
 
-    def record(self, rows: Sequence[claims.Claim]) -> None:
-        """Keep the notebook's claims for the pages that are made of them, unless it is played."""
+    def record(self, rows: Sequence[registry.Row]) -> pd.DataFrame:
+        """Keep the rows of the notebook's claims for the pages made of them, unless it is played; gives their table."""
         self._look()
         if not self.played:
-            claims.save(rows, self.notebook, self.profile)
+            registry.save(rows, self.notebook, self.profile)
+        return registry.table(rows, self.profile)
 
     def save(self, figure: Figure, name: str, data: pd.DataFrame, runs: Sequence[Run]) -> Path:
         """Save ``figure`` as ``<name>.png`` and ``.pdf``, with ``data`` as ``.csv`` and its provenance as ``.json``.

@@ -30,7 +30,7 @@ GREYS = {  # line style and width
 PLATEAU = Plateau(InContextTask.plateau_loss, thresholds=(0.5, 0.4))  # least squares scores 0.72 if d = 4, P = 9
 
 
-def study(experiment: Experiment, profile: str) -> Study:
+def study(experiment: Experiment) -> Study:
     """What claim C8 rests on, in words: the task and the network of ``experiment``, and its scale."""
     task, model, training = experiment.task, experiment.model, experiment.training
     about = (
@@ -38,7 +38,7 @@ def study(experiment: Experiment, profile: str) -> Study:
         f"{task.dimensions}, {task.points} points, no curriculum; {training.steps:,} steps of batch "
         f"{training.batch_size})"
     )
-    return Study("C8", about, PLATEAU, profile)
+    return Study("C8", about, PLATEAU)
 
 
 def prompt_table(task: InContextTask, seed: int) -> pd.DataFrame:

@@ -34,7 +34,7 @@ def plateau_of(task: MaskedLanguageTask) -> Plateau:
     return Plateau(task.plateau_loss, THRESHOLDS)
 
 
-def study(experiment: Experiment, task: MaskedLanguageTask, profile: str) -> Study:
+def study(experiment: Experiment, task: MaskedLanguageTask) -> Study:
     """What claim C7 rests on, in words: the text and the network of ``experiment``, and its scale."""
     config, model, training = task.config, experiment.model, experiment.training
     about = (
@@ -42,7 +42,7 @@ def study(experiment: Experiment, task: MaskedLanguageTask, profile: str) -> Stu
         f"{SOURCES.get(config.corpus, config.corpus)}, {task.sizes['train']:,} tokens, {config.vocabulary:,} different "
         f"ones, {config.tokens} in a sample; {training.steps:,} steps of batch {training.batch_size})"
     )
-    return Study("C7", about, plateau_of(task), profile)
+    return Study("C7", about, plateau_of(task))
 
 
 def lines(task: MaskedLanguageTask) -> dict[str, float]:

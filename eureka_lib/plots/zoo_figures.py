@@ -17,8 +17,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from eureka_lib.attention.layer import QUERY_KEY, AttentionWeights
 from eureka_lib.attention.registry import METHODS
 from eureka_lib.claims.published import FOLLOW_UP, FOLLOW_UP_SEEDS, QUANTUM
-from eureka_lib.claims.registry import NOT_REPRODUCED, REPRODUCED, Claim
-from eureka_lib.claims.zoo_rules import REMOVED, SHORTER
+from eureka_lib.claims.registry import NOT_REPRODUCED, REPRODUCED, Row
+from eureka_lib.claims.rules import REMOVED, SHORTER
 from eureka_lib.plots import figures
 from eureka_lib.store import Run
 from eureka_lib.store.runs import Groups
@@ -85,7 +85,7 @@ def plot_survivals(groups: Groups) -> Figure:
     return figure
 
 
-def plot_verdicts(axis: Axes, rows: Sequence[Claim]) -> None:
+def plot_verdicts(axis: Axes, rows: Sequence[Row]) -> None:
     """The ratio of EM times behind each pair of Z1 and Z2, with its interval, and both verdicts in words.
 
     Filled where Z1 is decided, hollow where it is not. The axis is logarithmic.
@@ -113,7 +113,7 @@ def plot_verdicts(axis: Axes, rows: Sequence[Claim]) -> None:
     axis.set(ylim=(len(pairs) - 0.4, -0.6), xlabel="mean EM time / softmax's")
 
 
-def verdict_table(rows: Sequence[Claim]) -> pd.DataFrame:
+def verdict_table(rows: Sequence[Row]) -> pd.DataFrame:
     """A row per method: the ratio of EM times with its interval, and the verdicts of Z1 and Z2."""
     return pd.DataFrame([
         {

@@ -1,4 +1,4 @@
-"""A planted leap is found at its step, and verdicts follow their rules on histories whose answer is known."""
+"""A planted leap is found at its step, by loss and by accuracy."""
 
 from pathlib import Path
 
@@ -6,13 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eureka_lib.claims import leaps
-from eureka_lib.claims.leaps import Plateau, Study
+from eureka_lib.analysis.eureka import Moment
+from eureka_lib.claims.leaps import ACCURACY, Plateau
 from eureka_lib.store import Run
 
 STEPS = np.arange(0, 2050, 50)
 PLATEAU = Plateau(2.0, thresholds=(0.5, 0.65))
-STUDY = Study("C8", "a made-up task (2 layers)", PLATEAU, "smoke")
 NEVER = 9999
 
 
@@ -31,9 +30,9 @@ def test_the_score_is_0_on_the_plateau_and_1_at_no_loss():
 
 def test_a_planted_leap_is_found_at_its_step():
     run = planted(1000, descent=400)  # 2.0 at step 600, 0.6 at step 1000: half of the plateau, 1.0, at 885
-    assert PLATEAU.leap(run) == leaps.Moment(900, True)
-    assert PLATEAU.leap(run, 0.65) == leaps.Moment(1000, True)
-    assert PLATEAU.leap(run, 0.75) == leaps.Moment(2000, False)
+    assert PLATEAU.leap(run) == Moment(900, True)
+    assert PLATEAU.leap(run, 0.65) == Moment(1000, True)
+    assert PLATEAU.leap(run, 0.75) == Moment(2000, False)
     assert PLATEAU.share(run) == pytest.approx(600 / 2000)
     assert PLATEAU.descent(run) == 350  # from 600, the last evaluation below a tenth of 0.7, to 950, the first at 0.56
     assert PLATEAU.is_abrupt(run)
@@ -41,7 +40,7 @@ def test_a_planted_leap_is_found_at_its_step():
 
 def test_a_run_without_a_leap_is_censored():
     run = planted()
-    assert PLATEAU.leap(run) == leaps.Moment(2000, False)
+    assert PLATEAU.leap(run) == Moment(2000, False)
     assert PLATEAU.share(run) == 1.0 and PLATEAU.descent(run) is None and not PLATEAU.is_abrupt(run)
 
 
@@ -66,55 +65,9 @@ def test_bad_plateaus_are_named():
         Plateau(1, ())
 
 
-def phenomenon(*runs):
-    return leaps.plateau_then_leap(runs, STUDY, "figure")
-
-
-def test_a_plateau_and_then_a_leap():
-    assert phenomenon(*[planted(1000)] * 10).verdict == "reproduced"
-    assert phenomenon(*[planted()] * 10).verdict == "not reproduced"  # nobody leaps
-    assert phenomenon(*[planted(200)] * 10).verdict == "not reproduced"  # nobody has a plateau
-    assert phenomenon(*[planted(1700, descent=1200)] * 10).verdict == "not reproduced"  # a slope is no leap
-    assert phenomenon(*[planted(1000)] * 5, *[planted()] * 5).verdict == "undecided"
-    assert phenomenon(planted(1000)).verdict == "undecided"  # one seed cannot tell
-
-
-def test_its_row_has_the_numbers_and_the_scale():
-    row = phenomenon(planted(1000), planted(1200), planted(200), planted())
-    assert (row.claim, row.n, row.value, row.threshold, row.profile) == ("C8", 4, 0.5, 0.5, "smoke")
-    assert row.statement == "There is a plateau and then a leap in a made-up task (2 layers)."
-    assert "3 of 4 seeds on the plateau (loss 2) for at least 25% of the budget, 2 of these then leap" in row.effect
-    assert "3 of 4 leaps in all, median leap step 1000" in row.effect
-    assert row.interval[0] < 0.5 < row.interval[1]
-
-
-LATE = [planted(step) for step in (1000, 1100, 1200, 1300, 1400, 1500, NEVER, NEVER)]
-EARLY = [planted(step) for step in (400, 450, 500, 550, 600, 650, 700, NEVER)]
-
-
-def helped(runs, baseline):
-    return leaps.helps("norm_softmax", runs, baseline, STUDY, "figure")
-
-
-def test_a_fix_helps_if_its_leaps_come_earlier():
-    assert helped(EARLY, LATE).verdict == "reproduced"
-    assert helped(LATE, EARLY).verdict == "not reproduced"
-    assert helped(LATE, LATE).verdict == "undecided"
-    row = helped(EARLY, LATE)
-    assert row.statement == "NormSoftmax helps in a made-up task (2 layers)." and row.n == 16
-    assert row.value == pytest.approx(np.mean([400, 450, 500, 550, 600, 650, 700, 2000]) / np.mean(
-        [1000, 1100, 1200, 1300, 1400, 1500, 2000, 2000]), rel=0.03)  # fmt: skip
-    assert "leaps in the budget: 7 of 8 against softmax's 6 of 8" in row.effect
-    assert "with the leap at a score of 0.65" in row.effect
-    assert "mean time to a score of 0.05, just off the plateau, over softmax's: 0." in row.effect
-
-
-def test_a_fix_that_leaps_earlier_but_not_as_far_is_undecided():
-    shelf = [planted(step, end=0.9) for step in (400, 450, 500, 550, 600, 650, 700, 750)]  # a score of 0.55
-    assert helped(shelf, LATE).interval[1] < 1 and helped(shelf, LATE).verdict == "undecided"
-    only = Study("C8", "a made-up task", Plateau(2.0, (0.5,)), "smoke")
-    assert leaps.helps("norm_softmax", shelf, LATE, only, "figure").verdict == "reproduced"
-
-
-def test_nobody_leaps_decides_nothing():
-    assert helped([planted()] * 5, [planted()] * 5).verdict == "undecided"
+def test_the_eureka_moment_is_the_leap_of_an_accuracy():
+    """On the plateau until step 1000, half-way up at 1050, and solved from 1100 on."""
+    accuracy = np.select([STEPS < 1050, STEPS < 1100], [0.55, 0.8], 0.97)
+    run = Run(Path("run"), {}, pd.DataFrame({"step": STEPS, "test_accuracy": accuracy}), {})
+    assert ACCURACY.leap(run) == Moment(1050, True) and ACCURACY.leap(run, ACCURACY.thresholds[1]) == Moment(1100, True)
+    assert ACCURACY.share(run) == 0.5 and ACCURACY.descent(run) == 100 and ACCURACY.is_abrupt(run)

@@ -160,7 +160,7 @@ def test_tables_and_pictures_of_leaps(runs):
 
 
 def test_the_study_names_its_scale(regime):
-    found = in_context_figures.study(regime.base, "smoke")
+    found = in_context_figures.study(regime.base)
     base = regime.base
     assert found.claim == "C8" and found.plateau == PLATEAU == Plateau(1.0, PLATEAU.thresholds)
     for part in (f"{base.model.depth} layers", f"width {base.model.width}", f"d = {base.task.dimensions}",

@@ -55,7 +55,7 @@ def test_the_papers_scale():
 
 
 def test_the_study_names_its_scale_and_has_the_texts_plateau(regime, task):
-    study = language_figures.study(regime.base, task, "smoke")
+    study = language_figures.study(regime.base, task)
     base = regime.base
     assert study.claim == "C7" and study.plateau == Plateau(task.plateau_loss, (0.05, 0.10))
     for part in (f"{base.model.depth} layers", f"width {base.model.width}", f"{task.sizes['train']:,} tokens",

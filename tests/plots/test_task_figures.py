@@ -6,9 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from eureka_lib import claims
 from eureka_lib.benchmark import search
-from eureka_lib.claims import rules
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.experiment import TASKS
 from eureka_lib.plots import task_figures
@@ -91,24 +89,6 @@ def test_curves_and_their_data(networks, built):
     table = task_figures.tidy(networks)
     assert len(table) == 12 * 21 and set(table["task"]) == {"two_step", "targets_only"}
     assert len(task_figures.run_table(networks)) == 12
-
-
-def test_single_step_rule():
-    quick = [fake("softmax", "targets_only", s, 50) for s in range(6)]
-    slow = [fake("softmax", "indicators_only", s, 400) for s in range(6)]
-    assert rules.single_step_at_once(quick, "targets", 1000, "smoke", "f").verdict == claims.REPRODUCED
-    found = rules.single_step_at_once(slow, "indicators", 1000, "smoke", "f")
-    assert found.verdict == claims.NOT_REPRODUCED and "0 of 6 seeds have their EM within 50 steps" in found.effect
-
-
-def test_slower_together_needs_both_controls():
-    together = [fake("softmax", "two_step", s, j) for s, j in enumerate((500, 600, 700, 800, None))]
-    quick = [fake("softmax", "targets_only", s, 50) for s in range(5)]
-    slow = [fake("softmax", "indicators_only", s, j) for s, j in enumerate((500, 600, 700, 800, None))]
-    slower = [fake("softmax", "indicators_only", s, None) for s in range(5)]
-    for other, verdict in ((quick, claims.REPRODUCED), (slow, claims.UNDECIDED), (slower, claims.NOT_REPRODUCED)):
-        found = rules.slower_together({"targets": quick, "indicators": other}, together, "smoke", "f")
-        assert found.verdict == verdict and found.n == 15
 
 
 def sources_of(experiment):
