@@ -20,7 +20,7 @@ import pandas as pd
 
 from eureka_lib import paths
 from eureka_lib.analysis.eureka import plateau_fraction
-from eureka_lib.attention.registry import METHODS
+from eureka_lib.attention.registry import changes_of
 from eureka_lib.claims.leaps import Plateau
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.experiment import TASKS, Experiment
@@ -81,7 +81,7 @@ def search_regimes() -> pd.DataFrame:
     groups = {}
     for name, base in candidates().items():
         for method in FEATURED:
-            groups[name, method] = [base.vary(seed=seed, **METHODS[method]) for seed in SEARCH_SEEDS]
+            groups[name, method] = [base.vary(seed=seed, **changes_of(method)) for seed in SEARCH_SEEDS]
         if name in CHOSEN:
             for control in ("targets_only", "indicators_only"):
                 groups[name, control] = [base.vary(seed=seed, task=control) for seed in SEARCH_SEEDS]
@@ -119,7 +119,7 @@ def search_flagship() -> pd.DataFrame:
     """Train the paper's methods in the flagship regime at each of six learning rates, on eight seeds; a row per run."""
     groups = {
         (method, rate): [
-            profiles.FLAGSHIP.vary(**METHODS[method], learning_rate=rate, seed=seed) for seed in FLAGSHIP_SEEDS
+            profiles.FLAGSHIP.vary(**changes_of(method), learning_rate=rate, seed=seed) for seed in FLAGSHIP_SEEDS
         ]
         for method in FLAGSHIP_METHODS
         for rate in FLAGSHIP_RATES
@@ -273,7 +273,7 @@ def _leap_regimes(
 def _settings(regime: profiles.Regime) -> dict[tuple, list[Experiment]]:
     """Every method of a regime at each learning rate, on the tuning seeds."""
     return {
-        (method, rate): [regime.base.vary(seed=seed, **METHODS[method], learning_rate=rate) for seed in TUNING_SEEDS]
+        (method, rate): [regime.base.vary(seed=seed, **changes_of(method), learning_rate=rate) for seed in TUNING_SEEDS]
         for method in regime.tuned
         for rate in LEARNING_RATES
     }

@@ -23,6 +23,7 @@ from eureka_lib.analysis.eureka import (
     wilson_interval,
 )
 from eureka_lib.analysis.gradients import plateau_steps
+from eureka_lib.attention.registry import METHODS
 from eureka_lib.claims.registry import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Claim, opposite, verdict_of
 from eureka_lib.store import Run
 
@@ -30,11 +31,7 @@ PLATEAU_SHARE = 0.25  # a plateau is visible if it takes at least this share of 
 AT_ONCE_SHARE = 0.05  # "at once": within this share of the ViT's budget (the paper's ResNet: 5,000 of 117,000 steps)
 MAJORITY = 0.5
 STRICT_THRESHOLD = 0.90  # the second accuracy threshold of the EM, under which a comparison must come out the same
-FIX_NAMES = {
-    "norm_softmax": "NormSoftmax",
-    "norm_softmax_var": "NormSoftmax with the variance",
-    "heat_treatment": "Heat Treatment",
-}
+FIX_NAMES = {name: method.fix for name, method in METHODS.items() if method.fix}
 CLOSE_TO_BASELINE = 0.95  # "95 % of the baseline": share of its mean final accuracy
 FEWEST_RUNS = 3  # with fewer runs, or pairs of them, what kept weights show decides nothing
 
