@@ -49,7 +49,10 @@ class AttentionWeights(nn.Module):
 
 
 def is_watched(module: nn.Module) -> bool:
-    """Whether a hook on ``module``, or on one inside it, waits for what it makes, so that all of it must exist."""
+    """Whether a hook on ``module``, or on one inside it, waits for what it makes, so that all of it must exist.
+
+    The one switch between the whole computation and its short cuts, fused attention and a last block for CLS alone.
+    """
     return any(
         part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks
         for part in module.modules()

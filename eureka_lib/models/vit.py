@@ -92,7 +92,9 @@ class Block(nn.Module):
         self.drop = StochasticDepth(drop)
 
     def forward(self, x: Tensor, first: int | None = None) -> Tensor:
-        """Tokens (B, T, C) -> (B, T, C), or only the ``first`` of them, which still see all."""
+        """Tokens (B, T, C) -> (B, T, C), or while nobody watches only the ``first`` of them, which still see all."""
+        if is_watched(self) or not self.attention.weights.row_wise:
+            first = None
         x = x[:, :first] + self.drop(self.attention(self.attention_norm(x), queries=first))
         return x + self.drop(self.mlp(self.mlp_norm(x)))
 
@@ -153,13 +155,8 @@ class ViT(nn.Module):
         tokens = tokens + self.position
         for block in self.blocks[:-1]:
             tokens = block(tokens)
-        tokens = self.norm(self.blocks[-1](tokens, 1 if self._only_cls_counts() else None))
+        tokens = self.norm(self.blocks[-1](tokens, None if self.cls is None else 1))  # the head reads CLS, or all
         return self.head(tokens.mean(dim=1) if self.cls is None else tokens[:, 0])
-
-    def _only_cls_counts(self) -> bool:
-        """Whether the last block may leave out all tokens but CLS, since the head reads no other and nobody looks."""
-        last = self.blocks[-1]
-        return self.cls is not None and last.attention.weights.row_wise and not is_watched(last)
 
 
 def patchify(images: Tensor, patch_height: int, patch_width: int) -> Tensor:
