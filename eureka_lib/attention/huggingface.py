@@ -7,9 +7,9 @@ Importing this module registers ``norm_softmax``, ``norm_softmax_var`` and ``sca
     model = AutoModel.from_config(config, attn_implementation="norm_softmax")
 
 ``scaled_softmax`` is the plain softmax at a temperature of one's own, which :func:`set_scale_factor` sets, for good or
-step by step (Heat Treatment: :mod:`eureka_lib.attention.heat_callback`). The normalisers are those of
-:mod:`eureka_lib.attention.layer`; one of your own joins them with :func:`register`. What a model asks of its attention
-is kept: its scale, grouped heads, relative positions, dropout, masks. Statistics are over visible keys only.
+step by step (Heat Treatment: :class:`HeatTreatmentCallback`). The normalisers are those of
+:mod:`eureka_lib.attention.registry`; one of your own joins them with :func:`register`. What a model asks of its
+attention is kept: its scale, grouped heads, relative positions, dropout, masks. Statistics are over visible keys only.
 
 Which models. :data:`WORKS` lists the kinds that are tested, :data:`REFUSED` kinds that compute their attention
 themselves: transformers lets them take any name and does nothing with it. Since this module was imported that is an
@@ -45,7 +45,9 @@ from types import CodeType, FunctionType
 import torch
 from torch import Tensor, nn
 
-from eureka_lib.attention.layer import LEARNED, NORMALISERS, QUERY_KEY, Normaliser
+from eureka_lib.attention.heat import SCALE_SCHEDULES, heat
+from eureka_lib.attention.normalisers import Normaliser
+from eureka_lib.attention.registry import METHODS, Method, check_attention
 from eureka_lib.validation import check_choice, check_real
 
 try:
@@ -84,26 +86,30 @@ _registered: set[str] = set()
 
 
 def register(name: str, attention: str | None = None) -> None:
-    """Make a normaliser of :data:`NORMALISERS` known to transformers, as ``attn_implementation=name``.
+    """Make an attention of :data:`METHODS` known to transformers, as ``attn_implementation=name``.
 
-    ``attention`` is its name in NORMALISERS, None if it is the same. Registering a name again replaces what it stood
+    ``attention`` is its name in METHODS, None if it is the same. Registering a name again replaces what it stood
     for. Raises ValueError for an unknown ``attention``, for one that learns a number per head or treats queries and
     keys, which have no place in somebody else's model, and for a name that transformers itself uses.
     """
-    attention = check_choice("attention", attention or name, NORMALISERS)
-    if attention in LEARNED or attention in QUERY_KEY:
-        allowed = sorted(NORMALISERS.keys() - LEARNED.keys() - QUERY_KEY.keys())
+    attention = attention or name
+    method = check_attention(attention)
+    if not _is_logits_alone(method):
+        allowed = sorted(name for name, other in METHODS.items() if other.normaliser and _is_logits_alone(other))
         raise ValueError(
             f"{attention!r} needs more than logits, a learned number per head or other queries and keys, for which a "
             f"model of transformers' has no place: allowed are {', '.join(allowed)}"
         )
-    normaliser = NORMALISERS[attention]
     taken = {"eager", *transformers.AttentionInterface().valid_keys()} - _registered
     if name in taken:
         raise ValueError(f"{name!r} is an attention of transformers itself: choose a name other than {sorted(taken)}")
     _registered.add(name)
-    transformers.AttentionInterface.register(name, functools.partial(attend, _with_masks(normaliser)))
+    transformers.AttentionInterface.register(name, functools.partial(attend, _with_masks(method.normaliser)))
     transformers.AttentionMaskInterface.register(name, eager_mask)  # without it the mask would silently be None
+
+
+def _is_logits_alone(method: Method) -> bool:
+    return method.learned is None and method.prepare is None
 
 
 def attend(
@@ -242,6 +248,34 @@ def set_scale_factor(model: nn.Module, factor: float) -> None:
 
 def _is_ours(config: transformers.PreTrainedConfig) -> bool:
     return config._attn_implementation in _registered
+
+
+class HeatTreatmentCallback(transformers.TrainerCallback):
+    """Heat Treatment in transformers' Trainer: the factor of each update, from ``scale_start`` down to 1.
+
+        model = AutoModel...from_config(config, attn_implementation="scaled_softmax")
+        Trainer(model, ..., callbacks=[HeatTreatmentCallback()])
+
+    The paper's values are the defaults; ``schedule`` is a name in SCALE_SCHEDULES. A training that is resumed, or that
+    loads its best checkpoint at the end, has the factor of the step it came from. Raises ValueError for an unknown
+    schedule or a start below 1e-6, and, when training begins, for a model whose attention has no factor to set.
+    """
+
+    def __init__(self, scale_start: float = 24.0, schedule: str = "half_cosine"):
+        self.scale_start = check_real("scale_start", scale_start, 1e-6)
+        self.schedule = check_choice("schedule", schedule, SCALE_SCHEDULES)
+
+    def on_step_begin(self, args, state, control, model, **others) -> None:
+        """The factor of the update that comes next; ``state.global_step`` have been made."""
+        self._set(model, state.global_step, state.max_steps)
+
+    def on_train_end(self, args, state, control, model, **others) -> None:
+        """The factor of the best checkpoint, if its weights have just been loaded: the Trainer loads nothing else."""
+        if args.load_best_model_at_end and state.best_global_step:
+            self._set(model, state.best_global_step - 1, state.max_steps)
+
+    def _set(self, model, step: int, steps: int) -> None:
+        set_scale_factor(model, heat(step, steps, self.scale_start, self.schedule))
 
 
 # --- adapters of peft's ----------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ class ViTConfig:
     width: int = 256  # features of a token
     heads: int = 4
     mlp_ratio: float = 2.0  # hidden features of the MLP / width
-    attention: str = "softmax"  # a name in NORMALISERS
+    attention: str = "softmax"  # a name in attention.registry
     scale: float | None = None  # multiplies q·k; None is 1/sqrt(d_head)
     stochastic_depth: float = 0.1  # drop probability of the last block; rises linearly from 0 at the first
     weight_std: float = 0.02  # standard deviation of the initial weights of attention, MLP, head and of CLS
@@ -92,7 +92,9 @@ class Block(nn.Module):
         self.drop = StochasticDepth(drop)
 
     def forward(self, x: Tensor, first: int | None = None) -> Tensor:
-        """Tokens (B, T, C) -> (B, T, C), or only the ``first`` of them, which still see all."""
+        """Tokens (B, T, C) -> (B, T, C), or while nobody watches only the ``first`` of them, which still see all."""
+        if is_watched(self) or not self.attention.weights.row_wise:
+            first = None
         x = x[:, :first] + self.drop(self.attention(self.attention_norm(x), queries=first))
         return x + self.drop(self.mlp(self.mlp_norm(x)))
 
@@ -134,7 +136,7 @@ class ViT(nn.Module):
 
     def query_key_weights(self) -> list[Tensor]:
         """W_Q and W_K of each block together, (2, H, D, C), as views of the parameters that hold them."""
-        return [layer.split_qkv(layer.qkv.weight.detach())[:2] for layer in self.attention_layers()]
+        return [layer.split_weight(layer.qkv.weight.detach())[:2] for layer in self.attention_layers()]
 
     def set_scale_factor(self, factor: float) -> None:
         """Multiply the usual scale of every attention by ``factor``, which replaces an earlier one."""
@@ -153,13 +155,8 @@ class ViT(nn.Module):
         tokens = tokens + self.position
         for block in self.blocks[:-1]:
             tokens = block(tokens)
-        tokens = self.norm(self.blocks[-1](tokens, 1 if self._only_cls_counts() else None))
+        tokens = self.norm(self.blocks[-1](tokens, None if self.cls is None else 1))  # the head reads CLS, or all
         return self.head(tokens.mean(dim=1) if self.cls is None else tokens[:, 0])
-
-    def _only_cls_counts(self) -> bool:
-        """Whether the last block may leave out all tokens but CLS, since the head reads no other and nobody looks."""
-        last = self.blocks[-1]
-        return self.cls is not None and last.attention.weights.is_row_wise and not is_watched(last)
 
 
 def patchify(images: Tensor, patch_height: int, patch_width: int) -> Tensor:

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 from eureka_lib import paths, progress, provenance
 from eureka_lib.analysis.eureka import Moment, eureka_moment, kaplan_meier, plateau_fraction
-from eureka_lib.attention.registry import label_of, short_label_of as short_label_of
+from eureka_lib.attention.registry import colour_of, label_of, short_label_of as short_label_of
 from eureka_lib.claims import registry
 from eureka_lib.experiments import defaults, profiles
 from eureka_lib.experiments.experiment import Experiment
@@ -30,22 +30,6 @@ from eureka_lib.store import RESULTS_VERSION, Run
 from eureka_lib.tasks.two_step import CELL_NAMES, NOWHERE, Batch, TwoStepTask
 from eureka_lib.validation import check_choice
 
-COLOURS = {
-    "softmax": "#0072B2",
-    "resnet9": "#D55E00",
-    "norm_softmax": "#009E73",
-    "norm_softmax_var": "#CC79A7",
-    "heat_treatment": "#E69F00",
-    "to_block_mean": "#7F7F7F",
-    "to_value_mean": "#4D4D4D",
-    "to_value_mean_per_head": "#A6761D",
-    "sinkhorn": "#56B4E9",
-    "qr": "#000000",
-    "linear": "#E69F00",
-    "cosine": "#E69F00",
-    "half_cosine": "#E69F00",
-    "constant": "#7F7F7F",
-}
 DERIVED = "#555555"  # the plateau and floor lines
 PLOT_WIDTH = 7.0  # inches: a text width; half of it still reads in a two-column paper
 
@@ -59,11 +43,6 @@ def use_style() -> None:
         "figure.dpi": 110, "savefig.dpi": 200, "figure.constrained_layout.use": True, "pdf.fonttype": 42,
         "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "axes.titlelocation": "left",
     })  # fmt: skip
-
-
-def colour_of(method: str) -> str:
-    """The method's colour; light blue for one that the library does not know, a reader's own attention."""
-    return COLOURS.get(method, "#56B4E9")
 
 
 def method_of(run: Run) -> str:

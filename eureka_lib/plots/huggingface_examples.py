@@ -18,8 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from eureka_lib.attention.heat_callback import HeatTreatmentCallback
-from eureka_lib.attention.huggingface import set_scale_factor, transformers
+from eureka_lib.attention.huggingface import HeatTreatmentCallback, set_scale_factor, transformers
 from eureka_lib.attention.registry import label_of, short_label_of
 from eureka_lib.experiments.experiment import Experiment, TrainingConfig
 from eureka_lib.experiments.trainer import quiet_surroundings

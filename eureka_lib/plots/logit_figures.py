@@ -17,8 +17,10 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from eureka_lib.analysis.gradients import weight_gradients
 from eureka_lib.analysis.record import normalised_entropy, record
-from eureka_lib.attention.layer import NORMALISERS, softmax
+from eureka_lib.attention.normalisers import softmax
+from eureka_lib.attention.registry import METHODS, dash_of
 from eureka_lib.experiments.experiment import Experiment
 from eureka_lib.plots.figures import DERIVED, PLOT_WIDTH, colour_of
 from eureka_lib.tasks.two_step import Batch, TwoStepTask
@@ -26,7 +28,6 @@ from eureka_lib.tasks.two_step import Batch, TwoStepTask
 WeightsOf = Callable[[Tensor], Tensor]  # unscaled logits (..., K) -> weights (..., K)
 LABELS = {"softmax": "softmax", "norm_softmax": "NormSoftmax", "norm_softmax_var": "NormSoftmax (variance)",
           "heat_treatment": "sharp softmax"}  # fmt: skip
-LINES = {"softmax": "-", "norm_softmax": "--", "norm_softmax_var": "-.", "heat_treatment": ":"}
 MARKERS = {"softmax": "o", "norm_softmax": "s", "norm_softmax_var": "^", "heat_treatment": "D"}
 MATRICES = ("W_Q", "W_K", "W_V")
 BAND = (0.05, 0.5, 0.95)  # quantiles: low end, line, high end
@@ -40,7 +41,7 @@ DIVISORS = {  # what a row of logits of spread sigma is divided by, the effectiv
 def methods(scale: float, sharp: float) -> dict[str, WeightsOf]:
     """The paper's normalisers at ``scale``, and softmax at the scale ``sharp`` where Heat Treatment starts."""
     at = partial(torch.tensor, dtype=torch.float64)
-    ours = {name: partial(NORMALISERS[name], scale=at(scale)) for name in DIVISORS}
+    ours = {name: partial(METHODS[name].normaliser, scale=at(scale)) for name in DIVISORS}
     return ours | {"heat_treatment": partial(softmax, scale=at(sharp))}
 
 
@@ -113,8 +114,8 @@ def attention_logits(model: nn.Module, images: Tensor) -> Tensor:
     with record({str(i): layer.qkv for i, layer in enumerate(layers)}) as trace, torch.no_grad():
         model(images)
     logits = []
-    for layer, qkv in zip(layers, trace.values(), strict=True):
-        q, k, _ = qkv.unflatten(-1, (3, layer.heads, -1)).permute(2, 0, 3, 1, 4)  # each (B, H, T, D)
+    for layer, made in zip(layers, trace.values(), strict=True):
+        q, k, _ = layer.split_features(made)
         logits.append(q @ k.transpose(-2, -1))
     return torch.stack(logits)
 
@@ -145,8 +146,8 @@ def gradient_sizes(model: nn.Module, batch: Batch, label_smoothing: float) -> Te
     model.eval()  # without stochastic depth
     model.zero_grad()
     cross_entropy(model(batch.images), batch.labels, label_smoothing=label_smoothing).backward()
-    gradients = [layer.split_qkv(layer.qkv.weight.grad) for layer in model.attention_layers()]
-    return torch.stack([gradient.abs().mean(dim=(1, 2, 3)) for gradient in gradients])
+    layers = model.attention_layers()
+    return weight_gradients(layers, [layer.qkv.weight.grad for layer in layers])
 
 
 def gradient_table(
@@ -286,8 +287,7 @@ def plot_gradients(axes: Sequence[Axes], table: pd.DataFrame) -> None:
 
 def _line(method: str) -> dict:
     """How a method's line looks, the same in every panel."""
-    label = LABELS.get(method, method)
-    return {"color": colour_of(method), "ls": LINES.get(method, "-"), "lw": 1.8, "label": label}
+    return {"color": colour_of(method), "ls": dash_of(method), "lw": 1.8, "label": LABELS.get(method, method)}
 
 
 def _mark_crossovers(axis: Axes, scale: float) -> None:

@@ -7,7 +7,7 @@ import torch
 import transformers
 
 from eureka_lib.attention.heat import SCALE_SCHEDULES, heat
-from eureka_lib.attention.heat_callback import HeatTreatmentCallback
+from eureka_lib.attention.huggingface import HeatTreatmentCallback
 
 STEPS = 6
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from eureka_lib.attention.heat import heat
-from eureka_lib.attention.registry import METHODS
+from eureka_lib.attention.registry import METHODS, changes_of
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.experiment import FixConfig
 from eureka_lib.experiments.run import run
@@ -24,7 +24,7 @@ def scales(model):
 
 def test_the_scale_follows_the_schedule_in_every_layer(tiny, model):
     usual = scales(model)[0]
-    treatment = Treatment(model, tiny.vary(**METHODS["heat_treatment"]).fix, tiny.training.steps)
+    treatment = Treatment(model, tiny.vary(**changes_of("heat_treatment")).fix, tiny.training.steps)
     assert scales(model) == pytest.approx([24 * usual] * len(scales(model)))
     for step in range(tiny.training.steps):
         treatment.set_scale(step)
@@ -59,20 +59,20 @@ def test_gradient_scaling_acts_on_the_layers_weights(tiny, model, name):
     before = [layer.qkv.weight.grad.clone() for layer in model.attention_layers()]
     Treatment(model, tiny.vary(gradient_scaling=name).fix, tiny.training.steps).scale_gradients()
     for layer, old in zip(model.attention_layers(), before, strict=True):
-        q, k, v = layer.split_qkv(layer.qkv.weight.grad).abs().mean(dim=(1, 2, 3)).tolist()
+        q, k, v = layer.split_weight(layer.qkv.weight.grad).abs().mean(dim=(1, 2, 3)).tolist()
         assert not torch.equal(layer.qkv.weight.grad, old)
         if name != "to_value_mean_per_head":
             assert q == pytest.approx(v, rel=1e-4) and k == pytest.approx(v, rel=1e-4)
 
 
 def test_qkv_is_split_as_the_forward_pass_does(tiny, model):
-    """W_Q of head 1, taken from split_qkv, gives that head's queries."""
+    """W_Q of head 1, taken from split_weight, gives that head's queries."""
     layer = model.attention_layers()[0]
     x = torch.randn(2, 5, tiny.model.width)
-    qkv = layer.qkv(x).view(2, 5, 3, layer.heads, -1)
-    w = layer.split_qkv(layer.qkv.weight)
-    assert torch.allclose(x @ w[0, 1].T, qkv[:, :, 0, 1], atol=1e-5)
-    assert torch.allclose(x @ w[2, 0].T, qkv[:, :, 2, 0], atol=1e-5)
+    q, _, v = layer.split_features(layer.qkv(x))
+    w = layer.split_weight(layer.qkv.weight)
+    assert torch.allclose(x @ w[0, 1].T, q[:, 1], atol=1e-5)
+    assert torch.allclose(x @ w[2, 0].T, v[:, 0], atol=1e-5)
 
 
 def test_what_is_measured_is_in_the_history(tiny, store):
@@ -97,8 +97,8 @@ def test_softmax_with_a_do_nothing_fix_is_softmax(tiny):
 
 
 def test_every_method_builds_and_steps(tiny, store):
-    for name, changes in METHODS.items():
-        history = run(tiny.vary(steps=2, evaluate_every=1, **changes), store).history
+    for name in METHODS:
+        history = run(tiny.vary(steps=2, evaluate_every=1, **changes_of(name)), store).history
         assert history["test_loss"].notna().all(), name
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from eureka_lib.attention.registry import METHODS
+from eureka_lib.attention.registry import changes_of
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run as trained
 from eureka_lib.plots import figures, gradient_figures as gf, jacobian_figure as jf
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("house_style")
 @pytest.fixture(scope="module")
 def experiments():
     anatomy = profiles.get("smoke").anatomy.vary(**SHORT)
-    return [anatomy.vary(**METHODS[method], seed=seed) for method in ("softmax", "norm_softmax") for seed in (0, 1)]
+    return [anatomy.vary(**changes_of(method), seed=seed) for method in ("softmax", "norm_softmax") for seed in (0, 1)]
 
 
 @pytest.fixture(scope="module")
