@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from eureka_lib.benchmark.measure import Row
-from eureka_lib.plots import figures
+from eureka_lib.plots.style import DERIVED, panels
 
-MEASURED, BAR, FLOOR = "#0072B2", "#D55E00", figures.DERIVED
+MEASURED, BAR, FLOOR = "#0072B2", "#D55E00", DERIVED
 ROW_HEIGHT = 0.3  # inches
 FEW_DECADES = 2.2  # on an axis shorter than this, 2 and 5 are marked beside the powers of ten
 
@@ -27,7 +27,7 @@ def plot_rows(rows: Sequence[Row]) -> Figure:
     To the left of the line at 1 the thing is cheaper than its baseline. The axis is logarithmic, so that half and twice
     are equally far from it.
     """
-    figure, (axis,) = figures.panels(1, 0.9 + ROW_HEIGHT * len(rows))
+    figure, (axis,) = panels(1, 0.9 + ROW_HEIGHT * len(rows))
     axis.axvline(1, color=FLOOR, lw=1, zorder=0)
     for y, row in enumerate(rows):
         axis.plot([row.low, row.high], [y, y], color=MEASURED, lw=3, alpha=0.45, solid_capstyle="round")

@@ -25,8 +25,11 @@ from eureka_lib.claims.leaps import Plateau
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.experiment import TASKS, Experiment
 from eureka_lib.experiments.sweep import sweep_groups
+from eureka_lib.measure.in_context import PLATEAU
+from eureka_lib.measure.language import plateau_of
+from eureka_lib.measure.leaps import marks
+from eureka_lib.measure.runs import moment_of
 from eureka_lib.models.resnet import ResNetConfig
-from eureka_lib.plots import figures, in_context_figures, language_figures, leap_figures
 from eureka_lib.store import Run
 from eureka_lib.validation import check_choice
 
@@ -245,18 +248,18 @@ def search_forecast_regimes() -> pd.DataFrame:
 
 
 def _in_context_plateau(experiment: Experiment) -> Plateau:
-    return in_context_figures.PLATEAU
+    return PLATEAU
 
 
 def _language_plateau(experiment: Experiment) -> Plateau:
-    return language_figures.plateau_of(experiment.build_task())
+    return plateau_of(experiment.build_task())
 
 
 def _leap_settings(regime: profiles.Regime, plateau_of: Callable[[Experiment], Plateau], title: str) -> pd.DataFrame:
     """Train a regime's settings; a row per run, with its leap off the plateau."""
     plateau = plateau_of(regime.base)
     found = sweep_groups(_settings(regime), title=title)
-    return _table(found, ("method", "learning_rate"), lambda run: leap_figures.marks(run, plateau))
+    return _table(found, ("method", "learning_rate"), lambda run: marks(run, plateau))
 
 
 def _leap_regimes(
@@ -266,7 +269,7 @@ def _leap_regimes(
     groups = {name: [e.vary(seed=seed) for seed in SEARCH_SEEDS] for name, e in candidates.items()}
     found, plateaus = sweep_groups(groups, title=title), {name: plateau_of(e) for name, e in candidates.items()}
     return pd.DataFrame([
-        {"regime": name} | leap_figures.marks(run, plateaus[name]) for name, runs in found.items() for run in runs
+        {"regime": name} | marks(run, plateaus[name]) for name, runs in found.items() for run in runs
     ])  # fmt: skip
 
 
@@ -281,7 +284,7 @@ def _settings(regime: profiles.Regime) -> dict[tuple, list[Experiment]]:
 
 def _marks(run: Run) -> dict:
     """What a run says about its regime: EM, plateau, accuracy, and, on the plateau, gradient ratios and entropy."""
-    history, moment = run.history, figures.moment_of(run)
+    history, moment = run.history, moment_of(run)
     marks = {
         "seed": run.config["model_seed"],
         "EM": moment.happened,

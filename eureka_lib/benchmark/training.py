@@ -14,12 +14,12 @@ from loky import cpu_count
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from eureka_lib.attention.registry import short_label_of
 from eureka_lib.benchmark.measure import Row, Setting, Work, measure_pairs, seconds, threads
 from eureka_lib.benchmark.straightforward import Straightforward
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.experiment import Experiment
 from eureka_lib.experiments.trainer import Training
-from eureka_lib.plots import figures
 
 PAPER_BATCH = {"cpu": 4, "cuda": 512}
 PAPER_PRECISION = {"cpu": "float32", "cuda": "bfloat16"}
@@ -116,7 +116,7 @@ def zoo_rows(setting: Setting) -> Iterator[Row]:
         if method != "softmax":
             ours = Library(regime.experiment(method), setting.device)
             work = [partial(training.steps, setting.sizes.steps) for training in (ours, plain)]
-            yield compare(setting, figures.short_label_of(method), "softmax", *work)
+            yield compare(setting, short_label_of(method), "softmax", *work)
 
 
 def part_rows(setting: Setting) -> Iterator[Row]:

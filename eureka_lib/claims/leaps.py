@@ -1,9 +1,8 @@
 """Leaps of a loss off its derived plateau, and the rules that judge them, written before the runs that they judge.
 
-Where there is no accuracy, as in regression or in language modelling, an Eureka-moment is a leap of the test loss. It
-is found by the library's one criterion (:mod:`eureka_lib.analysis.eureka`), applied to a *score*: 1 - loss / plateau.
-The score is 0 on the derived plateau and 1 at a loss of 0. What counts as a leap is said by a :class:`Plateau`, which
-each task gives for itself; a run without a leap is censored at the end of its budget, and stays in every number.
+Where there is no accuracy, as in regression or in language modelling, an Eureka-moment is a leap of the test loss; what
+counts as one is said by a :class:`~eureka_lib.measure.leaps.Plateau`, which each task gives for itself. A run without a
+leap is censored at the end of its budget, and stays in every number.
 
 As in :mod:`eureka_lib.claims.rules`, a rule's docstring says what counts as reproduced, and nothing is softened
 afterwards. The verdict holds at the scale that was run, which therefore stands in every claim's text (:class:`Study`).
@@ -12,71 +11,12 @@ afterwards. The verdict holds at the scale that was run, which therefore stands 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
 from eureka_lib.analysis import compare
-from eureka_lib.analysis.eureka import (
-    Moment,
-    eureka_moment,
-    jump_duration,
-    log_rank,
-    median_step,
-    plateau_fraction,
-    wilson_interval,
-)
+from eureka_lib.analysis.eureka import log_rank, median_step, wilson_interval
 from eureka_lib.claims.registry import Claim, verdict_of
 from eureka_lib.claims.rules import FIX_NAMES, MAJORITY, PLATEAU_SHARE, compared, step_text
+from eureka_lib.measure.leaps import Plateau
 from eureka_lib.store import Run
-from eureka_lib.validation import check_real
-
-DESCENT = (0.1, 0.8)  # the descent of a leap: between these shares of the run's best score, C1's 0.60 and 0.90
-
-
-@dataclass(frozen=True)
-class Plateau:
-    """A task's plateau: the derived test ``loss`` on it, and when a run has left it.
-
-    The leap is where the score stays at or above the first of ``thresholds``; a comparison of methods has to come out
-    the same under each of them. Scores in ``band`` count as lying on the plateau. Raises ValueError for a loss that is
-    not positive, and for thresholds outside [0, 1] or within the band.
-    """
-
-    loss: float
-    thresholds: tuple[float, ...]
-    band: tuple[float, float] = (-0.05, 0.05)
-
-    def __post_init__(self):
-        check_real("loss", self.loss, 1e-12)
-        if not self.thresholds:
-            raise ValueError("thresholds must have at least one entry, got none")
-        for threshold in self.thresholds:
-            check_real("threshold", threshold, self.band[1], 1)
-
-    def score(self, run: Run) -> tuple[pd.Series, pd.Series]:
-        """Steps and scores of all evaluations, as the functions of ``analysis.eureka`` take them."""
-        return run.history["step"], 1 - run.history["test_loss"] / self.loss
-
-    def leap(self, run: Run, threshold: float | None = None) -> Moment:
-        """When ``run`` leaves the plateau, by the first threshold or by another one; censored if it does not."""
-        return eureka_moment(*self.score(run), self.thresholds[0] if threshold is None else threshold)
-
-    def share(self, run: Run) -> float:
-        """Share of the budget spent on the plateau before the leap, in [0, 1]."""
-        return plateau_fraction(*self.score(run), self.band, self.thresholds[0])
-
-    def descent(self, run: Run) -> int | None:
-        """Steps that the leap takes, between the shares ``DESCENT`` of the run's best score; None without a leap."""
-        steps, score = self.score(run)
-        low, high = (share * score.max() for share in DESCENT)
-        return jump_duration(steps, score, low, high, self.thresholds[0])
-
-    def is_abrupt(self, run: Run) -> bool:
-        """Whether ``run`` lies on the plateau for ``PLATEAU_SHARE`` of its budget and leaves it in less time than that.
-
-        In less time than it lay there, that is.
-        """
-        share, descent, budget = self.share(run), self.descent(run), int(run.history["step"].iloc[-1])
-        return share >= PLATEAU_SHARE and descent is not None and descent < share * budget
 
 
 @dataclass(frozen=True)
@@ -92,6 +32,12 @@ class Study:
     profile: str
 
 
+def is_abrupt(run: Run, plateau: Plateau) -> bool:
+    """Whether ``run`` lies on the plateau for ``PLATEAU_SHARE`` of its budget and leaves it in less time than that."""
+    share, descent, budget = plateau.share(run), plateau.descent(run), int(run.history["step"].iloc[-1])
+    return share >= PLATEAU_SHARE and descent is not None and descent < share * budget
+
+
 def plateau_then_leap(runs: Sequence[Run], study: Study, figure: str) -> Claim:
     """The rule for the phenomenon: most seeds lie on the plateau for long, and then leave it abruptly.
 
@@ -101,7 +47,7 @@ def plateau_then_leap(runs: Sequence[Run], study: Study, figure: str) -> Claim:
     """
     plateau = study.plateau
     leaps = [plateau.leap(run) for run in runs]
-    abrupt = sum(plateau.is_abrupt(run) for run in runs)
+    abrupt = sum(is_abrupt(run, plateau) for run in runs)
     long = sum(plateau.share(run) >= PLATEAU_SHARE for run in runs)
     interval = wilson_interval(abrupt, len(runs))
     return Claim(

@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 from eureka_lib.analysis.record import normalised_entropy, record
 from eureka_lib.attention.layer import NORMALISERS, softmax
 from eureka_lib.experiments.experiment import Experiment
-from eureka_lib.plots.figures import DERIVED, PLOT_WIDTH, colour_of
+from eureka_lib.plots.style import DERIVED, PLOT_WIDTH, colour_of
 from eureka_lib.tasks.two_step import Batch, TwoStepTask
 
 WeightsOf = Callable[[Tensor], Tensor]  # unscaled logits (..., K) -> weights (..., K)

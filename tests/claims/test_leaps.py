@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from eureka_lib.analysis.eureka import Moment
 from eureka_lib.claims import leaps
 from eureka_lib.claims.leaps import Plateau, Study
 from eureka_lib.store import Run
@@ -31,30 +32,30 @@ def test_the_score_is_0_on_the_plateau_and_1_at_no_loss():
 
 def test_a_planted_leap_is_found_at_its_step():
     run = planted(1000, descent=400)  # 2.0 at step 600, 0.6 at step 1000: half of the plateau, 1.0, at 885
-    assert PLATEAU.leap(run) == leaps.Moment(900, True)
-    assert PLATEAU.leap(run, 0.65) == leaps.Moment(1000, True)
-    assert PLATEAU.leap(run, 0.75) == leaps.Moment(2000, False)
+    assert PLATEAU.leap(run) == Moment(900, True)
+    assert PLATEAU.leap(run, 0.65) == Moment(1000, True)
+    assert PLATEAU.leap(run, 0.75) == Moment(2000, False)
     assert PLATEAU.share(run) == pytest.approx(600 / 2000)
     assert PLATEAU.descent(run) == 350  # from 600, the last evaluation below a tenth of 0.7, to 950, the first at 0.56
-    assert PLATEAU.is_abrupt(run)
+    assert leaps.is_abrupt(run, PLATEAU)
 
 
 def test_a_run_without_a_leap_is_censored():
     run = planted()
-    assert PLATEAU.leap(run) == leaps.Moment(2000, False)
-    assert PLATEAU.share(run) == 1.0 and PLATEAU.descent(run) is None and not PLATEAU.is_abrupt(run)
+    assert PLATEAU.leap(run) == Moment(2000, False)
+    assert PLATEAU.share(run) == 1.0 and PLATEAU.descent(run) is None and not leaps.is_abrupt(run, PLATEAU)
 
 
 def test_what_is_not_on_the_plateau_does_not_count():
     assert PLATEAU.share(planted(1000, start=500)) == pytest.approx((900 - 450) / 2000)
     lower = planted(1000)
     lower.history["test_loss"] = lower.history["test_loss"].clip(upper=1.8)  # a shelf below it
-    assert PLATEAU.share(lower) == 0.0 and not PLATEAU.is_abrupt(lower)
+    assert PLATEAU.share(lower) == 0.0 and not leaps.is_abrupt(lower, PLATEAU)
 
 
 @pytest.mark.parametrize(("descent", "abrupt"), [(200, True), (1200, False)])
 def test_abrupt_is_shorter_than_the_plateau(descent, abrupt):
-    assert PLATEAU.is_abrupt(planted(1700, descent=descent)) is abrupt
+    assert leaps.is_abrupt(planted(1700, descent=descent), PLATEAU) is abrupt
 
 
 def test_bad_plateaus_are_named():
