@@ -79,7 +79,7 @@ def test_its_anatomy(notebook):
 def test_its_setup_makes_the_page_that_all_its_products_go_to(path, notebook):
     setup, text = code_cells(notebook)[1].source, "\n".join(cell.source for cell in code_cells(notebook))
     assert f'page = Page("{path.stem}", globals())' in setup and "page.save(" in text
-    assert not re.search(r"\bclaims\.save\(", text) and ("claims.table(" in text) == ("page.record(" in text)
+    assert not re.search(r"\b(figures|registry)\.save\(", text)
 
 
 def test_the_runner_leaves_pictures_and_a_page_and_again_or_played_the_record_stays(tmp_path, monkeypatch, capsys):

@@ -21,14 +21,13 @@ import pandas as pd
 from eureka_lib import paths
 from eureka_lib.analysis.eureka import plateau_fraction
 from eureka_lib.attention.registry import METHODS
-from eureka_lib.claims.leaps import Plateau
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.experiment import TASKS, Experiment
 from eureka_lib.experiments.sweep import sweep_groups
 from eureka_lib.measure.in_context import PLATEAU
 from eureka_lib.measure.language import plateau_of
-from eureka_lib.measure.leaps import marks
-from eureka_lib.measure.runs import moment_of
+from eureka_lib.measure.plateaus import Plateau
+from eureka_lib.measure.runs import marks, moment_of
 from eureka_lib.models.resnet import ResNetConfig
 from eureka_lib.store import Run
 from eureka_lib.validation import check_choice

@@ -1,6 +1,7 @@
 """The rules by which claims are judged, written before the runs that they judge.
 
-Each rule is a function from runs to a :class:`~eureka_lib.claims.Claim`. Its docstring says what counts as reproduced;
+Each rule is a function that measures an effect; its decorator says which threshold the effect's interval is held
+against, and makes the row with the verdict. The docstring says what is measured, and what decides beside the interval;
 nothing is softened afterwards.
 """
 
@@ -12,24 +13,19 @@ import pandas as pd
 
 from eureka_lib.analysis import compare
 from eureka_lib.analysis.compare import Estimate
-from eureka_lib.analysis.eureka import (
-    THRESHOLD,
-    Moment,
-    eureka_moment,
-    jump_duration,
-    log_rank,
-    median_step,
-    plateau_fraction,
-    wilson_interval,
-)
+from eureka_lib.analysis.eureka import Moment, log_rank, median_step, wilson_interval
+from eureka_lib.analysis.forecast import ALL, BASELINE, QUESTIONS, WHEN, WHETHER
 from eureka_lib.analysis.gradients import plateau_steps
-from eureka_lib.claims.registry import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Claim, opposite, verdict_of
+from eureka_lib.attention.registry import short_label_of
+from eureka_lib.claims.published import FOLLOW_UP, FOLLOW_UP_SEEDS
+from eureka_lib.claims.registry import CLAIMS, Effect, Row, all_hold, one_holds, rule
+from eureka_lib.claims.studies import TWO_STEP, Study
+from eureka_lib.measure.plateaus import ACCURACY, PLATEAU_SHARE, STRICT_THRESHOLD, Plateau
 from eureka_lib.store import Run
+from eureka_lib.store.runs import Groups
 
-PLATEAU_SHARE = 0.25  # a plateau is visible if it takes at least this share of the budget
 AT_ONCE_SHARE = 0.05  # "at once": within this share of the ViT's budget (the paper's ResNet: 5,000 of 117,000 steps)
 MAJORITY = 0.5
-STRICT_THRESHOLD = 0.90  # the second accuracy threshold of the EM, under which a comparison must come out the same
 FIX_NAMES = {
     "norm_softmax": "NormSoftmax",
     "norm_softmax_var": "NormSoftmax with the variance",
@@ -37,325 +33,540 @@ FIX_NAMES = {
 }
 CLOSE_TO_BASELINE = 0.95  # "95 % of the baseline": share of its mean final accuracy
 FEWEST_RUNS = 3  # with fewer runs, or pairs of them, what kept weights show decides nothing
+RECOGNISED = 0.9  # held-out accuracy of a probe above which an input counts as recognised
+NOT_YET_MADE = 0.6  # and below which the comparison, a yes or no, counts as not made
+SHORTER = 1.0  # Z1: the mean time to the EM is shorter than softmax's
+REMOVED = 0.5  # Z2: it is at most half of it, and the plateau may be said to be gone
+FEWEST_EACH = 5  # with fewer held-out runs of a kind that a forecast compares, nothing is decided
+GUESS = 0.5  # what a constant forecast gets
 
 
-def plateau_then_jump(runs: Sequence[Run], profile: str, figure: str) -> Claim:
-    """C1's rule: most seeds lie on the plateau for a quarter of the budget, and at least one then jumps.
+# ---- C1, C7, C8: the phenomenon
 
-    Effect: share of runs whose test accuracy lies in the plateau's band for at least ``PLATEAU_SHARE`` of the budget.
-    Reproduced needs its Wilson interval above one half *and* a run with such a plateau and an EM whose jump is shorter
-    than the plateau was. Not reproduced: interval below one half. Anything else is undecided.
+
+@rule(
+    "{claim}", "There is a long plateau in {what}.", part="plateau", about="{about}", above=MAJORITY,
+    test=f"Wilson interval of the share of seeds on the plateau for at least {PLATEAU_SHARE:.0%} of the budget",
+)  # fmt: skip
+def long_plateau(runs: Sequence[Run], study: Study = TWO_STEP) -> Effect:
+    """Most seeds lie on the plateau for ``PLATEAU_SHARE`` of the budget.
+
+    Effect: share of runs that do, whether or not they leave it afterwards.
     """
-    long = [run for run in runs if plateau_fraction(*run.accuracy) >= PLATEAU_SHARE]
-    jumped = [run for run in long if _jumps_abruptly(run)]
-    interval = wilson_interval(len(long), len(runs))
-    verdict = verdict_of(interval, MAJORITY)
-    if verdict == REPRODUCED and not jumped:
-        verdict = UNDECIDED
-    moments = _moments(runs)
-    return Claim(
-        "C1", "Training and validation loss saturate for long, then some seeds improve abruptly; others never do.",
-        verdict, len(runs),
-        f"{len(long)} of {len(runs)} seeds on the plateau for at least {PLATEAU_SHARE:.0%} of the budget, "
-        f"{len(jumped)} of these then jump; {sum(m.happened for m in moments)} of {len(runs)} EMs in all, "
-        f"{step_text(median_step(moments))}",
-        len(long) / len(runs), interval,
-        "Wilson interval of the share of seeds with a plateau, and at least one plateau followed by a jump",
-        MAJORITY, profile, "abstract, figure of the training curves", figure, "plateau, then a jump",
-    )  # fmt: skip
+    long, leaps = sum(map(study.plateau.is_long, runs)), _leaps(runs, study.plateau)
+    happened = sum(leap.happened for leap in leaps)
+    words = (
+        f"{long} of {len(runs)} seeds on the plateau ({study.plateau}) for at least {PLATEAU_SHARE:.0%} of the budget; "
+        f"{happened} of {len(runs)} Eureka-moments in all, {step_text(median_step(leaps))}"
+    )
+    return Effect([_rate(long, len(runs))], len(runs), words, _names(study))
 
 
-def no_plateau_without_attention(resnets: Sequence[Run], vits: Sequence[Run], profile: str, figure: str) -> Claim:
-    """C2's rule: most ResNet seeds solve the task at once, that is within ``AT_ONCE_SHARE`` of the ViT's budget.
+@rule(
+    "{claim}", "The plateau ends abruptly in {what}.", part="jump", about="{about}", above=MAJORITY,
+    test="Wilson interval of the share of seeds that leave a long plateau in less time than they lay there",
+)  # fmt: skip
+def abrupt_jump(runs: Sequence[Run], study: Study = TWO_STEP) -> Effect:
+    """Most seeds that leave a long plateau leave it abruptly, that is in less time than they lay there.
 
-    Effect: share of ResNet runs with an EM by then, with its Wilson interval against one half. The log-rank test
-    between the two networks' EM times is reported beside it and decides nothing.
+    Effect: share of abrupt jumps among the runs with such a plateau that have their Eureka-moment (EM). The others are
+    censored: how they will leave the plateau, if ever, is not known, so they count neither for the claim nor against
+    it. A jump that is not finished by the end of the budget counts against it.
     """
-    moments, others = _moments(resnets), _moments(vits)
-    quick, limit, interval = _at_once(moments, vits[0].history["step"].iloc[-1])
-    return Claim(
-        "C2", "A convolutional network (ResNet) has no such plateau on the same task.",
-        verdict_of(interval, MAJORITY), len(resnets),
+    long = [run for run in runs if study.plateau.is_long(run)]
+    left = [run for run in long if study.plateau.leap(run).happened]
+    abrupt = sum(map(study.plateau.is_abrupt, left))
+    words = (
+        f"{abrupt} of {len(left)} seeds that left a long plateau ({study.plateau}) did so in less time than they lay "
+        f"there; {len(long) - len(left)} of {len(long)} had no Eureka-moment by the end of the budget"
+    )
+    return Effect([_rate(abrupt, len(left))], len(left), words, _names(study))
+
+
+def _names(study: Study) -> dict[str, str]:
+    return {"claim": study.claim, "what": study.about or "the two-step task", "about": study.about,
+            "notebook": CLAIMS[study.claim].notebook}  # fmt: skip
+
+
+# ---- C2, C3: other networks, single steps, probes
+
+
+@rule(
+    "C2", "A convolutional network (ResNet) has no such plateau on the same task.", part="no plateau", above=MAJORITY,
+    test=f"Wilson interval of the share of ResNet9 seeds with an EM within {AT_ONCE_SHARE:.0%} of the ViT's budget",
+)  # fmt: skip
+def no_plateau_without_attention(resnets: Sequence[Run], vits: Sequence[Run]) -> Effect:
+    """Most ResNet seeds solve the task at once, that is within ``AT_ONCE_SHARE`` of the ViT's budget.
+
+    Effect: share of ResNet runs with an EM by then. The log-rank test between the two networks' EM times is reported
+    beside it and decides nothing.
+    """
+    moments, others = _leaps(resnets), _leaps(vits)
+    quick, limit = _at_once(moments, vits[0].history["step"].iloc[-1])
+    words = (
         f"{quick} of {len(moments)} ResNet9 seeds have their EM within {limit:.0f} steps; ResNet9: "
         f"{step_text(median_step(moments))}, ViT: {step_text(median_step(others))}; "
-        f"log-rank p = {log_rank(moments, others):.2g}",
-        quick / len(moments), interval,
-        f"Wilson interval of the share of ResNet9 seeds with an EM within {AT_ONCE_SHARE:.0%} of the ViT's budget",
-        MAJORITY, profile, "abstract of v1, figure of the training curves", figure, "no plateau",
-    )  # fmt: skip
+        f"log-rank p = {log_rank(moments, others):.2g}"
+    )
+    return Effect([_rate(quick, len(moments))], len(moments), words)
 
 
-def single_step_at_once(runs: Sequence[Run], which: str, budget: int, profile: str, figure: str) -> Claim:
-    """C3's rule for one single step, ``which``: most seeds learn it at once, within ``AT_ONCE_SHARE`` of the budget.
-
-    Effect: share of the control's runs with an EM by then, with its Wilson interval against one half. It is C2's rule.
-    """
-    moments = _moments(runs)
-    quick, limit, interval = _at_once(moments, budget)
-    return Claim(
-        "C3", f"Each step alone is learned at once: the {which}.", verdict_of(interval, MAJORITY), len(runs),
+@rule(
+    "C3", "Each step alone is learned at once: the {which}.", part="{which} alone", above=MAJORITY,
+    test=f"Wilson interval of the share of seeds with an EM within {AT_ONCE_SHARE:.0%} of the budget",
+)  # fmt: skip
+def single_step_at_once(runs: Sequence[Run], which: str, budget: int) -> Effect:
+    """Most seeds learn a single step, ``which``, at once: C2's rule for a control."""
+    moments = _leaps(runs)
+    quick, limit = _at_once(moments, budget)
+    words = (
         f"{quick} of {len(moments)} seeds have their EM within {limit:.0f} steps of {budget}; "
-        f"{step_text(median_step(moments))}",
-        quick / len(moments), interval,
-        f"Wilson interval of the share of seeds with an EM within {AT_ONCE_SHARE:.0%} of the budget",
-        MAJORITY, profile, "abstract", figure, f"{which} alone",
-    )  # fmt: skip
+        f"{step_text(median_step(moments))}"
+    )
+    return Effect([_rate(quick, len(moments))], len(moments), words, {"which": which})
 
 
-def slower_together(controls: Mapping[str, Sequence[Run]], runs: Sequence[Run], profile: str, figure: str) -> Claim:
-    """C3's weaker rule: the two steps together take longer than either of them alone.
+@rule(
+    "C3", "The plateau comes from the multi-step structure: two steps take longer together than alone.",
+    part="together slower", below=1, combine=all_hold,
+    test="bootstrap intervals of the ratios at {confidence:.1%}, which is 95 % for all (Bonferroni), all below 1",
+)  # fmt: skip
+def slower_together(controls: Mapping[str, Sequence[Run]], runs: Sequence[Run]) -> Effect:
+    """The weaker reading: the two steps together take longer than either of them alone.
 
-    Effect: for each control, its mean restricted EM time over the two-step task's, with a bootstrap interval at 95 %
-    for all controls together (Bonferroni); the larger ratio is reported. Reproduced if the intervals of all lie below
-    1, not reproduced if one lies above, undecided otherwise.
+    Effect: for each control, its mean restricted EM time over the two-step task's; the larger ratio is reported.
     """
-    confidence = 1 - 0.05 / len(controls)
-    ratios = {which: compare.time_ratio(_moments(c), _moments(runs), confidence) for which, c in controls.items()}
-    worst = max(ratios.values(), key=lambda ratio: ratio.value)
-    verdict = (NOT_REPRODUCED if any(ratio.low > 1 for ratio in ratios.values())
-               else REPRODUCED if all(ratio.high < 1 for ratio in ratios.values()) else UNDECIDED)  # fmt: skip
-    return Claim(
-        "C3", "The plateau comes from the multi-step structure: two steps take longer together than alone.", verdict,
-        len(runs) + sum(len(control) for control in controls.values()),
-        "mean time to the EM (restricted to the budget), over the two-step task's: "
-        + "; ".join(f"{which} {ratio}" for which, ratio in ratios.items()),
-        worst.value, worst.interval,
-        f"bootstrap intervals of the ratios at {confidence:.1%}, which is 95 % for all (Bonferroni), all below 1",
-        1.0, profile, "abstract", figure, "together slower",
-    )  # fmt: skip
+    confidence = _bonferroni(len(controls))
+    ratios = {which: compare.time_ratio(_leaps(c), _leaps(runs), confidence) for which, c in controls.items()}
+    words = "mean time to the EM (restricted to the budget), over the two-step task's: " + "; ".join(
+        f"{which} {ratio}" for which, ratio in ratios.items()
+    )
+    n = len(runs) + sum(map(len, controls.values()))
+    slowest_first = sorted(ratios.values(), key=lambda ratio: -ratio.value)
+    return Effect(slowest_first, n, words, {"confidence": confidence})
 
 
-def alleviates(runs: Sequence[Run], baseline: Sequence[Run], name: str, profile: str, figure: str) -> Claim:
-    """C5's rule for one fix: its EMs come earlier than the baseline's.
+# The next two take probes of *every* run's last block at one step before its EM: the kept step nearest to half of the
+# time until the EM, or until the end of a run without one; one accuracy on held-out samples per run.
 
-    Effect: mean restricted EM time, min(EM step, budget), over the baseline's; bootstrap interval. Reproduced if the
-    interval lies below 1, not reproduced if above, and undecided if it holds 1 or if the verdict differs between the
-    EM thresholds ``THRESHOLD`` and ``STRICT_THRESHOLD``.
+
+@rule(
+    "C3", "The information is there: each input is recognised long before the Eureka-moment.",
+    part="inputs recognised", above=RECOGNISED, figure="08_every_run", source="diagnostics, appendix",
+    test=f"bootstrap interval over runs of the mean accuracy, above {RECOGNISED}",
+)  # fmt: skip
+def information_is_there(accuracies: Sequence[float], untrained: Sequence[float]) -> Effect:
+    """Each input is recognised long before the EM.
+
+    Effect: accuracy of linear probes for the class of each indicator cell, mean of the two, on all tokens.
+    ``untrained``, the same at the initial weights, is reported beside it and decides nothing.
     """
-    estimates = _under_both_thresholds(compare.time_ratio, runs, baseline)
-    p = log_rank(_moments(runs), _moments(baseline))
-    return compared(
-        "C5", f"{name} alleviates the plateau.", estimates, len(runs) + len(baseline),
-        f"mean time to the EM (restricted to the budget), over softmax's: {estimates[0]}; with the EM at an accuracy "
-        f"of {STRICT_THRESHOLD}: {estimates[1]}; log-rank p = {p:.2g}",
-        "bootstrap interval of the ratio of restricted mean EM times, below 1 under both EM thresholds",
-        1.0, profile, figure, "earlier", name, smaller=True,
-    )  # fmt: skip
+    found = _mean(accuracies)
+    words = (
+        f"linear probes for the indicators' classes on all tokens of the last block, half-way to the EM: held-out "
+        f"accuracy {found}; at the initial weights {np.mean(untrained):.2f}"
+    )
+    return Effect([found], len(accuracies), words, enough=len(accuracies) >= FEWEST_RUNS)
 
 
-def likelier(runs: Sequence[Run], baseline: Sequence[Run], name: str, profile: str, figure: str) -> Claim:
-    """C6's rule, likelihood: more of a fix's runs have an EM in the budget; exact odds-ratio interval above 1.
+@rule(
+    "C3", "The comparison is not made yet: before the Eureka-moment CLS does not know which target counts.",
+    part="not compared yet", below=NOT_YET_MADE, figure="08_every_run", source="diagnostics, appendix",
+    test=f"bootstrap interval over runs of the mean accuracy, below {NOT_YET_MADE}",
+)  # fmt: skip
+def comparison_is_not_made(accuracies: Sequence[float], afterwards: Sequence[float]) -> Effect:
+    """The comparison is not made yet.
 
-    Undecided also if the verdict differs between the two EM thresholds.
+    Effect: accuracy of linear probes for "which target" on CLS. ``afterwards``, the same at the end of the runs that
+    had their EM, is reported beside it and decides nothing.
     """
-    estimates = _under_both_thresholds(compare.odds_ratio, runs, baseline)
-    k, k0 = (sum(moment.happened for moment in _moments(group)) for group in (runs, baseline))
-    return compared(
-        "C6", f"{name} makes learning the intermediate task likelier.", estimates, len(runs) + len(baseline),
-        f"EMs in the budget: {k} of {len(runs)} against softmax's {k0} of {len(baseline)}; odds ratio {estimates[0]}",
-        "exact interval of the odds ratio, above 1 under both EM thresholds", 1.0, profile, figure,
-        "likelier", name,
-    )  # fmt: skip
+    found = _mean(accuracies)
+    after = f"{np.mean(afterwards):.2f} ({len(afterwards)} runs)" if len(afterwards) else "not known, no run had it"
+    words = (
+        f'linear probes for "which target" on CLS of the last block, half-way to the EM: held-out accuracy {found}; '
+        f"at the end of runs with an EM: {after}"
+    )
+    return Effect([found], len(accuracies), words, enough=len(accuracies) >= FEWEST_RUNS)
 
 
-def more_accurate(runs: Sequence[Run], baseline: Sequence[Run], name: str, profile: str, figure: str) -> Claim:
-    """C6's rule, accuracy: a fix's mean final test accuracy is higher; bootstrap interval of the difference above 0."""
-    estimate = compare.mean_difference(_final(runs), _final(baseline))
-    return compared(
-        "C6", f"{name} gives a higher final accuracy.", [estimate], len(runs) + len(baseline),
-        f"mean final test accuracy {np.mean(_final(runs)):.3f} against softmax's {np.mean(_final(baseline)):.3f}; "
-        f"difference {estimate}",
-        "bootstrap interval of the difference of mean final accuracies, above 0", 0.0, profile, figure,
-        "more accurate", name,
-    )  # fmt: skip
+# ---- C4, from the gradients of kept weights. `sizes` has a row per run and kept step: "run" (its key), "step", the
+# mean absolute gradients "W_Q", "W_K", "W_V", averaged over layers, and the normalised "entropy" of the attention.
 
 
-def fewer_steps(runs: Sequence[Run], baseline: Sequence[Run], name: str, profile: str, figure: str) -> Claim:
-    """C6's rule, speed: a fix reaches ``CLOSE_TO_BASELINE`` of the baseline's mean final accuracy in fewer steps.
+@rule(
+    "C4", "On the plateau W_Q and W_K are starved of gradient, while W_V gets plenty.", part="queries, keys starve",
+    above=1, combine=all_hold, test="bootstrap intervals over runs of both ratios, above 1 (the row has the smaller "
+    "ratio's)",
+)  # fmt: skip
+def starved(runs: Sequence[Run], sizes: pd.DataFrame) -> Effect:
+    """On the plateau W_V gets more gradient than W_Q, and more than W_K.
 
-    Effect: mean steps to there, restricted to the budget, over the baseline's; bootstrap interval below 1. The paper's
-    first version has 0.2, which the interval is to be compared with by the reader.
+    Effect: for each run the geometric mean of |grad W_V| / |grad W_Q| over its kept steps on the plateau (after step 0,
+    before the EM if there is one, test accuracy in the plateau's band), and the same for W_K; then the geometric mean
+    over runs. The smaller ratio is reported. Runs without such a step are left out, and n counts the others; fewer than
+    ``FEWEST_RUNS`` of them leave it undecided.
+    """
+    plateaus = [rows for rows in (_plateau(run, sizes) for run in runs) if len(rows)]
+    to_q, to_k = (_estimated(compare.geometric_mean, [_typical(rows["W_V"] / rows[name]) for rows in plateaus])
+                  for name in ("W_Q", "W_K"))  # fmt: skip
+    words = (
+        f"mean absolute gradient of W_V over that of W_Q: {to_q}, over that of W_K: {to_k}; "
+        f"geometric means over the plateaus of {len(plateaus)} of {len(runs)} runs"
+    )
+    return Effect(sorted([to_q, to_k], key=lambda ratio: ratio.value), len(plateaus), words)
+
+
+@rule(
+    "C4", "The softmax is the cause: with NormSoftmax, W_Q and W_K are starved less.", part="softmax is the cause",
+    above=1, test="bootstrap interval over seeds of the paired ratio, above 1",
+)  # fmt: skip
+def because_of_softmax(runs: Sequence[Run], others: Sequence[Run], sizes: pd.DataFrame) -> Effect:
+    """With NormSoftmax, at equal seeds and learning rate, W_Q and W_K are starved less.
+
+    Effect: for each softmax run in ``runs``, and the NormSoftmax run of the same seed in ``others``, the geometric mean
+    of |grad W_V| over the mean of |grad W_Q| and |grad W_K|, over the same kept steps: after step 0, up to the earlier
+    of the two runs' EMs (or ends). Then the geometric mean over seeds of the first over the second; with fewer than
+    ``FEWEST_RUNS`` pairs undecided.
+    """
+    pairs = [pair for pair in (_same_steps(*two, sizes) for two in zip(runs, others, strict=True)) if len(pair[0])]
+    ratio = _estimated(compare.geometric_mean, [_typical(_imbalance(a) / _imbalance(b)) for a, b in pairs])
+    words = (
+        f"gradient of W_V over the mean of those of W_Q and W_K, softmax's over NormSoftmax's at the same steps: "
+        f"{ratio}; geometric mean over {len(pairs)} seeds"
+    )
+    return Effect([ratio], len(pairs), words)
+
+
+@rule(
+    "C4", "Attention is ill-distributed on the plateau: more even than after the Eureka-moment.", part="too even",
+    above=0, figure="07_entropy", test="bootstrap interval over runs of the paired difference, above 0",
+)  # fmt: skip
+def ill_distributed(runs: Sequence[Run], sizes: pd.DataFrame) -> Effect:
+    """Before the EM the attention is too even, more so than after it.
+
+    Effect: in runs that have an EM, the mean normalised entropy over all rows, heads and layers on the kept steps of
+    the plateau (as in :func:`starved`), minus that at the last kept step; mean over runs, paired. With fewer than
+    ``FEWEST_RUNS`` runs undecided.
+    """
+    jumped = [run for run in runs if ACCURACY.leap(run).happened and len(_plateau(run, sizes))]
+    before = [_plateau(run, sizes)["entropy"].mean() for run in jumped]
+    after = [_kept(run, sizes)["entropy"].iloc[-1] for run in jumped]
+    difference = _estimated(compare.paired_difference, before, after)
+    means = f": {np.mean(before):.2f} against {np.mean(after):.2f}" if jumped else ""
+    words = (
+        f"mean normalised entropy of the attention on the plateau against the end of training{means}; difference "
+        f"{difference}, in {len(jumped)} of {len(runs)} runs with a plateau and an EM"
+    )
+    return Effect([difference], len(jumped), words)
+
+
+# ---- C5, C6, C7, C8, Z1, Z2: one method against softmax
+
+
+def earlier(
+    runs: Sequence[Run], baseline: Sequence[Run], plateau: Plateau = ACCURACY, confidence: float = 0.95
+) -> list[Estimate]:
+    """Mean restricted time to the leap, min(leap, budget), over the baseline's, under each of the plateau's thresholds.
+
+    With bootstrap intervals; below 1 is earlier. A verdict has to be the same under all of them.
+    """
+    return [compare.time_ratio(_leaps(runs, plateau, level), _leaps(baseline, plateau, level), confidence)
+            for level in plateau.thresholds]  # fmt: skip
+
+
+@rule(
+    "C5", "{name} alleviates the plateau.", part="earlier", about="{name}", below=1,
+    test="bootstrap interval of the ratio of restricted mean EM times, below 1 under both EM thresholds",
+)  # fmt: skip
+def alleviates(runs: Sequence[Run], baseline: Sequence[Run], name: str) -> Effect:
+    """A fix's EMs come :func:`earlier` than the baseline's."""
+    ratio, strict = earlier(runs, baseline)
+    words = (
+        f"mean time to the EM (restricted to the budget), over softmax's: {ratio}; with the EM at an accuracy "
+        f"of {STRICT_THRESHOLD}: {strict}; log-rank p = {log_rank(_leaps(runs), _leaps(baseline)):.2g}"
+    )
+    return Effect([ratio, strict], len(runs) + len(baseline), words, {"name": name})
+
+
+@rule(
+    "C6", "{name} needs fewer training steps (v1: 95 % of the baseline in 20 % of the steps).", part="fewer steps",
+    about="{name}", below=1, test="bootstrap interval of the ratio of restricted mean times, below 1",
+)  # fmt: skip
+def fewer_steps(runs: Sequence[Run], baseline: Sequence[Run], name: str) -> Effect:
+    """A fix reaches ``CLOSE_TO_BASELINE`` of the baseline's mean final accuracy in fewer steps.
+
+    Effect: mean steps to the first evaluation there, restricted to the budget, over the baseline's. The paper's first
+    version has 0.2, which the interval is to be compared with by the reader.
     """
     level = CLOSE_TO_BASELINE * float(np.mean(_final(baseline)))
     times, others = ([compare.first_step_at(*run.accuracy, level) for run in group] for group in (runs, baseline))
-    estimate = compare.time_ratio(times, others)
-    return compared(
-        "C6", f"{name} needs fewer training steps (v1: 95 % of the baseline in 20 % of the steps).", [estimate],
-        len(runs) + len(baseline),
-        f"mean steps to a test accuracy of {level:.3f} (95 % of softmax's mean final one), over softmax's: {estimate}",
-        "bootstrap interval of the ratio of restricted mean times, below 1", 1.0, profile, figure,
-        "fewer steps", name, smaller=True,
-    )  # fmt: skip
+    ratio = compare.time_ratio(times, others)
+    words = f"mean steps to a test accuracy of {level:.3f} (95 % of softmax's mean final one), over softmax's: {ratio}"
+    return Effect([ratio], len(runs) + len(baseline), words, {"name": name})
 
 
-def judge_fix(
-    method: str, runs: Sequence[Run], baseline: Sequence[Run], regime: str, profile: str, figure: str
-) -> list[Claim]:
-    """All rows of one fix in one regime: C5, and C6's three parts, in the order of the rules above."""
+@rule(
+    "C6", "{name} makes learning the intermediate task likelier.", part="likelier", about="{name}", above=1,
+    test="exact interval of the odds ratio, above 1 under both EM thresholds",
+)  # fmt: skip
+def likelier(runs: Sequence[Run], baseline: Sequence[Run], name: str) -> Effect:
+    """More of a fix's runs have an EM in the budget, under both EM thresholds."""
+    estimates = _odds(runs, baseline)
+    words = f"EMs in the budget: {_counts(runs, baseline)}; odds ratio {estimates[0]}"
+    return Effect(estimates, len(runs) + len(baseline), words, {"name": name})
+
+
+@rule(
+    "C6", "{name} gives a higher final accuracy.", part="more accurate", about="{name}", above=0,
+    test="bootstrap interval of the difference of mean final accuracies, above 0",
+)  # fmt: skip
+def more_accurate(runs: Sequence[Run], baseline: Sequence[Run], name: str) -> Effect:
+    """A fix's mean final test accuracy is higher."""
+    difference = compare.mean_difference(_final(runs), _final(baseline))
+    words = (
+        f"mean final test accuracy {np.mean(_final(runs)):.3f} against softmax's {np.mean(_final(baseline)):.3f}; "
+        f"difference {difference}"
+    )
+    return Effect([difference], len(runs) + len(baseline), words, {"name": name})
+
+
+def judge_fix(method: str, runs: Sequence[Run], baseline: Sequence[Run], regime: str) -> list[Row]:
+    """All rows of one fix in one regime: C5, and C6's three parts."""
     name = f"{FIX_NAMES[method]} ({regime})"
-    return [rule(runs, baseline, name, profile, figure) for rule in (alleviates, fewer_steps, likelier, more_accurate)]
+    return [judge(runs, baseline, name) for judge in (alleviates, fewer_steps, likelier, more_accurate)]
 
 
-def temperature_matters(groups: Mapping[float, Sequence[Run]], profile: str, figure: str) -> Claim:
-    """C5's first half: some fixed temperature has EM times other than the default's, ``groups[1]``.
+@rule(
+    "{claim}", "{name} helps in {about}.", part="{name}", about="{about}", below=1, figure="{notebook}_times",
+    test="bootstrap interval of the ratio of restricted mean times to the leap, below 1 under all its thresholds",
+)  # fmt: skip
+def helps(method: str, runs: Sequence[Run], baseline: Sequence[Run], study: Study) -> Effect:
+    """A fix's leaps off a loss's plateau come :func:`earlier` than the baseline's.
 
-    Effect: the ratio of mean restricted EM times, of the scale for which it is farthest from 1 (on a logarithmic axis)
-    over the default scale; bootstrap interval at 95 % for all scales together (Bonferroni). Reproduced if it excludes
-    1. An interval that holds 1 leaves the claim undecided, since no number of runs shows that nothing matters.
+    The same ratio for merely leaving the plateau is reported beside it and decides nothing: a run may leave early and
+    then linger on a shelf below.
+    """
+    plateau = study.plateau
+    ratios = earlier(runs, baseline, plateau)
+    others = "".join(f", or {ratio} with the leap at a score of {level:g}"
+                     for level, ratio in zip(plateau.thresholds[1:], ratios[1:], strict=True))  # fmt: skip
+    leaving = compare.time_ratio(*(_leaps(group, plateau, plateau.band[1]) for group in (runs, baseline)))
+    words = (
+        f"mean time to the leap (restricted to the budget), over softmax's: {ratios[0]}{others}; leaps in the budget: "
+        f"{_counts(runs, baseline, plateau)}; log-rank p = "
+        f"{log_rank(_leaps(runs, plateau), _leaps(baseline, plateau)):.2g}; mean time to a score of "
+        f"{plateau.band[1]:g}, just off the plateau, over softmax's: {leaving}"
+    )
+    return Effect(ratios, len(runs) + len(baseline), words, _names(study) | {"name": FIX_NAMES[method]})
+
+
+def _shortened(method: str, runs: Sequence[Run], baseline: Sequence[Run], confidence: float) -> Effect:
+    """The EMs of ``method`` come :func:`earlier` than softmax's, each at its own tuned learning rate."""
+    ratio, strict = earlier(runs, baseline, confidence=confidence)
+    words = (
+        f"mean time to the EM (restricted to the budget), in units of softmax's: {ratio}; with the EM at an accuracy "
+        f"of {STRICT_THRESHOLD}: {strict}; EMs in the budget: {_counts(runs, baseline, whose='')}"
+    )
+    names = {"name": short_label_of(method), "confidence": confidence}
+    return Effect([ratio, strict], len(runs) + len(baseline), words, names)
+
+
+_ZOO_TEST = (
+    "bootstrap interval of the ratio of restricted mean EM times at {{confidence:.1%}}, which is 95 % for all methods "
+    "(Bonferroni), below {:g} under both EM thresholds"
+)
+shortens = rule("Z1", "{name} shortens the plateau.", part="{name}", below=SHORTER, test=_ZOO_TEST.format(SHORTER))(
+    _shortened
+)
+removes = rule("Z2", "{name} removes the plateau.", part="{name}", below=REMOVED, test=_ZOO_TEST.format(REMOVED))(
+    _shortened
+)
+
+
+def judge_zoo(groups: Groups) -> list[Row]:
+    """Z1 and Z2 for every method but softmax, with intervals that hold for all of them together (Bonferroni)."""
+    others = {method: runs for method, runs in groups.items() if method != "softmax"}
+    confidence = _bonferroni(len(others))
+    return [judge(method, runs, groups["softmax"], confidence)
+            for method, runs in others.items() for judge in (shortens, removes)]  # fmt: skip
+
+
+@rule(
+    "Z3", "With QR's doubly stochastic attention more seeds have their Eureka-moment than with softmax.", part="QR",
+    above=1, test="exact interval of the odds ratio, above 1 under both EM thresholds",
+)  # fmt: skip
+def qr_jumps_more_often(groups: Mapping[tuple[str, float], Sequence[Run]]) -> Effect:
+    """Over the follow-up's learning rates, more of QR's runs have an EM than of softmax's.
+
+    Effect: odds of an EM in the budget, QR's over softmax's, the runs of all rates taken together, under both EM
+    thresholds. Undecided also if nobody or everybody has an EM.
+    """
+    qr, softmax = ([run for (name, _), runs in groups.items() if name == method for run in runs]
+                   for method in ("qr", "softmax"))  # fmt: skip
+    theirs, theirs0 = (sum(k for (name, _), (k, _) in FOLLOW_UP.items() if name == method)
+                       for method in ("qr", "softmax"))  # fmt: skip
+    of = FOLLOW_UP_SEEDS * len({rate for _, rate in FOLLOW_UP})
+    estimates = _odds(qr, softmax)
+    words = (
+        f"EMs in the budget: {_counts(qr, softmax)}, over all learning rates; odds ratio {estimates[0]}; published: "
+        f"{theirs} of {of} against {theirs0} of {of}"
+    )
+    return Effect(estimates, len(qr) + len(softmax), words)
+
+
+@rule(
+    "C5", "Temperature matters.", part="scale x {scale:g}", about="temperature", off=1, combine=one_holds,
+    figure="03_fixed_temperature", test="bootstrap interval of the ratio at {confidence:.1%}, which is 95 % for all "
+    "{scales} scales (Bonferroni)",
+)  # fmt: skip
+def temperature_matters(groups: Mapping[float, Sequence[Run]]) -> Effect:
+    """Some fixed temperature has EM times other than the default's, ``groups[1]``.
+
+    Effect: the ratio of mean restricted EM times, of each scale over the default one; that which is farthest from 1 (on
+    a logarithmic axis) is reported.
     """
     others = {scale: runs for scale, runs in groups.items() if scale != 1}
-    confidence = 1 - 0.05 / len(others)
-    ratios = {
-        scale: compare.time_ratio(_moments(runs), _moments(groups[1]), confidence) for scale, runs in others.items()
-    }
-    scale, ratio = max(ratios.items(), key=lambda item: abs(np.log(item[1].value)))
-    decided = [s for s, r in ratios.items() if r.low > 1 or r.high < 1]
-    return Claim(
-        "C5", "Temperature matters.", REPRODUCED if decided else UNDECIDED, sum(len(runs) for runs in groups.values()),
-        f"mean time to the EM (restricted to the budget) at {scale:g} times the default scale, over the default's: "
-        f"{ratio}; the interval excludes 1 at {len(decided)} of {len(others)} other scales"
-        + (f" ({', '.join(f'{s:g}' for s in decided)})" if decided else ""),
-        ratio.value, ratio.interval,
-        f"bootstrap interval of the ratio at {confidence:.1%}, which is 95 % for all {len(others)} scales (Bonferroni)",
-        1.0, profile, "abstract", figure, f"scale x {scale:g}", "temperature",
-    )  # fmt: skip
+    confidence = _bonferroni(len(others))
+    ratios = {scale: compare.time_ratio(_leaps(runs), _leaps(groups[1]), confidence) for scale, runs in others.items()}
+    farthest = sorted(ratios, key=lambda scale: -abs(np.log(ratios[scale].value)))
+    decided = [f"{scale:g}" for scale, ratio in ratios.items() if ratio.low > 1 or ratio.high < 1]
+    words = (
+        f"mean time to the EM (restricted to the budget) at {farthest[0]:g} times the default scale, over the "
+        f"default's: {ratios[farthest[0]]}; the interval excludes 1 at {len(decided)} of {len(others)} other scales"
+        + (f" ({', '.join(decided)})" if decided else "")
+    )
+    names = {"scale": farthest[0], "confidence": confidence, "scales": len(others)}
+    return Effect([ratios[scale] for scale in farthest], sum(map(len, groups.values())), words, names)
 
 
-def more_robust(rates: pd.DataFrame, method: str, profile: str, figure: str) -> Claim:
-    """C6's last part: over a grid of hyper-parameters, a fix has its EM in more of the runs than softmax.
+@rule(
+    "C6", "{name} is more robust to hyper-parameters.", part="{name}", about="robustness", above=0,
+    figure="06_learning_rate_weight_decay",
+    test="bootstrap interval over cells of the mean difference of EM rates, above 0",
+)  # fmt: skip
+def more_robust(rates: pd.DataFrame, method: str) -> Effect:
+    """Over a grid of hyper-parameters, a fix has its EM in more of the runs than softmax.
 
     ``rates`` has a row per cell of the grid, columns "softmax" and ``method``: EM rates. Effect: mean difference over
-    cells, with a bootstrap interval over cells (paired). Reproduced if it lies above 0, not reproduced if below.
+    cells (paired).
     """
-    estimate = compare.paired_difference(rates[method], rates["softmax"])
-    return Claim(
-        "C6", f"{FIX_NAMES[method]} is more robust to hyper-parameters.", verdict_of(estimate.interval, 0.0),
-        len(rates),
+    difference = compare.paired_difference(rates[method], rates["softmax"])
+    words = (
         f"EM rate averaged over {len(rates)} cells: {rates[method].mean():.2f} against softmax's "
-        f"{rates['softmax'].mean():.2f}; difference {estimate}",
-        estimate.value, estimate.interval, "bootstrap interval over cells of the mean difference of EM rates, above 0",
-        0.0, profile, "abstract", figure, FIX_NAMES[method], "robustness",
-    )  # fmt: skip
+        f"{rates['softmax'].mean():.2f}; difference {difference}"
+    )
+    return Effect([difference], len(rates), words, {"name": FIX_NAMES[method]})
 
 
-def _under_both_thresholds(
-    estimate: Callable[[list[Moment], list[Moment]], Estimate], runs: Sequence[Run], baseline: Sequence[Run]
-) -> list[Estimate]:
-    return [estimate(_moments(runs, level), _moments(baseline, level)) for level in (THRESHOLD, STRICT_THRESHOLD)]
+# ---- F1 (whether the EM comes) and F2 (when). One predictor is judged, the one that uses all early signs, on held-out
+# runs, in the table of `analysis.forecast.judge`. Fewer than FEWEST_EACH runs with an EM or, for F1, without one, leave
+# it undecided. With so few runs an interval that holds the threshold is no proof that nothing can be forecast.
+
+FORECASTS = {WHETHER: ("F1", "whether the Eureka-moment comes within the budget"), WHEN: ("F2", "when it comes")}
 
 
-def compared(
-    claim: str, statement: str, estimates: Sequence[Estimate], n: int, effect: str, test: str, threshold: float,
-    profile: str, figure: str, part: str, about: str, smaller: bool = False, source: str = "abstract",
-) -> Claim:  # fmt: skip
-    """A comparison's row: the verdict of all ``estimates`` if they agree, else undecided; the first one is reported."""
-    verdicts = {verdict_of(estimate.interval, threshold) for estimate in estimates}
-    verdict = verdicts.pop() if len(verdicts) == 1 else UNDECIDED
-    return Claim(
-        claim, statement, opposite(verdict) if smaller else verdict, n, effect, estimates[0].value,
-        estimates[0].interval, test, threshold, profile, source, figure, part, about,
-    )  # fmt: skip
+@rule(
+    "{claim}", "The beginning of a run forecasts {what}.", part="better than a guess", above=GUESS,
+    test=f"bootstrap interval over held-out runs of the {{measure}}, above {GUESS:g}",
+)  # fmt: skip
+def forecasts(judged: pd.DataFrame, question: str) -> Effect:
+    """The early signs together forecast it better than a guess.
+
+    Effect: AUC (whether) or concordance index (when) of the predictor ``ALL``.
+    """
+    row, names = _forecast(judged, question)
+    found = Estimate(row["value"], row["low"], row["high"])
+    words = (
+        f"{names['measure']} of {ALL} {found}, on the fitting runs {row['on fitting runs']:.2f}; "
+        f"{row['EMs']} of {row['runs']} held-out runs have an EM"
+    )
+    return Effect([found], row["runs"], words, names, _enough(row))
 
 
-def _moments(runs: Sequence[Run], threshold: float = THRESHOLD) -> list[Moment]:
-    return [eureka_moment(*run.accuracy, threshold) for run in runs]
+@rule(
+    "{claim}", "A look inside the network forecasts {what} better than the losses alone.",
+    part="better than the losses", above=0,
+    test="bootstrap interval over held-out runs of the paired difference of the {measure}, above 0",
+)  # fmt: skip
+def tells_more_than_the_losses(judged: pd.DataFrame, question: str) -> Effect:
+    """A look inside the network forecasts it better than its losses alone do.
+
+    Effect: AUC or concordance index of ``ALL`` minus that of ``BASELINE``, both fitted on the same runs and judged on
+    the same resamples of the held-out ones.
+    """
+    row, names = _forecast(judged, question)
+    found = Estimate(row["difference"], row["difference low"], row["difference high"])
+    words = f"{names['measure']} of {ALL} minus that of {BASELINE}, which is {row['value'] - found.value:.2f}: {found}"
+    return Effect([found], row["runs"], words, names, _enough(row))
 
 
-def _at_once(moments: Sequence[Moment], budget: int) -> tuple[int, float, tuple[float, float]]:
-    """How many had their EM within ``AT_ONCE_SHARE`` of the budget, that step, and the share's Wilson interval."""
+def judge_forecasts(judged: pd.DataFrame) -> list[Row]:
+    """All four rows: both parts of F1, then of F2."""
+    return [judge(judged, question) for question in QUESTIONS for judge in (forecasts, tells_more_than_the_losses)]
+
+
+def _forecast(judged: pd.DataFrame, question: str) -> tuple[dict, dict[str, str]]:
+    """The judged predictor's row, and the names for the rules' texts."""
+    row = judged[(judged["question"] == question) & (judged["predictor"] == ALL)].iloc[0].to_dict()
+    claim, what = FORECASTS[question]
+    return row, {"claim": claim, "what": what, "measure": QUESTIONS[question].measure}
+
+
+def _enough(row: dict) -> bool:
+    kinds = [row["EMs"]]
+    if row["question"] == WHETHER:  # F2 compares EMs with each other, too
+        kinds.append(row["runs"] - row["EMs"])
+    return min(kinds) >= FEWEST_EACH
+
+
+# ---- what the rules share
+
+
+def step_text(median: float | None) -> str:
+    """A median step in words; None: fewer than half of the runs had their EM."""
+    return "median EM step " + ("not reached" if median is None else f"{median:.0f}")
+
+
+def _leaps(runs: Sequence[Run], plateau: Plateau = ACCURACY, threshold: float | None = None) -> list[Moment]:
+    return [plateau.leap(run, threshold) for run in runs]
+
+
+def _counts(
+    runs: Sequence[Run], baseline: Sequence[Run], plateau: Plateau = ACCURACY, whose: str = "softmax's "
+) -> str:
+    """How many of each have leapt, in words."""
+    k, k0 = (sum(leap.happened for leap in _leaps(group, plateau)) for group in (runs, baseline))
+    return f"{k} of {len(runs)} against {whose}{k0} of {len(baseline)}"
+
+
+def _odds(runs: Sequence[Run], baseline: Sequence[Run]) -> list[Estimate]:
+    """Odds ratio of an EM in the budget, under each EM threshold."""
+    return [compare.odds_ratio(_leaps(runs, threshold=level), _leaps(baseline, threshold=level))
+            for level in ACCURACY.thresholds]  # fmt: skip
+
+
+def _rate(k: int, n: int) -> Estimate:
+    """A share with its Wilson interval; not a number if there is nothing to count."""
+    return Estimate(k / n, *wilson_interval(k, n)) if n else Estimate(math.nan, math.nan, math.nan)
+
+
+def _at_once(moments: Sequence[Moment], budget: int) -> tuple[int, float]:
+    """How many had their EM within ``AT_ONCE_SHARE`` of the budget, and that step."""
     limit = AT_ONCE_SHARE * budget
-    quick = sum(moment.happened and moment.step <= limit for moment in moments)
-    return quick, limit, wilson_interval(quick, len(moments))
+    return sum(moment.happened and moment.step <= limit for moment in moments), limit
+
+
+def _bonferroni(comparisons: int) -> float:
+    """The confidence of each of several intervals that makes 95 % for all of them together."""
+    return 1 - 0.05 / max(comparisons, 1)
 
 
 def _final(runs: Sequence[Run]) -> list[float]:
     return [run.final_accuracy for run in runs]
 
 
-def _jumps_abruptly(run: Run) -> bool:
-    duration = jump_duration(*run.accuracy)
-    plateau = plateau_fraction(*run.accuracy) * run.history["step"].iloc[-1]
-    return duration is not None and duration < plateau
-
-
-def step_text(median: float | None, event: str = "EM") -> str:
-    """A median step in words; None: fewer than half of the runs had the event."""
-    return f"median {event} step " + ("not reached" if median is None else f"{median:.0f}")
-
-
-# C4, from the gradients of kept weights. `sizes` has a row per run and kept step: "run" (its key), "step", the mean
-# absolute gradients "W_Q", "W_K", "W_V", averaged over layers, and the normalised "entropy" of the attention.
-
-
-def starved(runs: Sequence[Run], sizes: pd.DataFrame, profile: str, figure: str) -> Claim:
-    """C4's rule, part 1: on the plateau W_V gets more gradient than W_Q, and more than W_K.
-
-    Effect: for each run the geometric mean of |grad W_V| / |grad W_Q| over its kept steps on the plateau (after step 0,
-    before the EM if there is one, test accuracy in the plateau's band), and the same for W_K; then the geometric mean
-    over runs, with bootstrap intervals. Reproduced if both intervals lie above 1, not reproduced if either lies below.
-    The smaller ratio is the row's value. Runs without such a step are left out, and n counts the others; fewer than
-    ``FEWEST_RUNS`` of them leave it undecided.
-    """
-    plateaus = [rows for rows in (_plateau(run, sizes) for run in runs) if len(rows)]
-    ratios = {name: _estimated(compare.geometric_mean, [_typical(rows["W_V"] / rows[name]) for rows in plateaus])
-              for name in ("W_Q", "W_K")}  # fmt: skip
-    weaker = min(ratios.values(), key=lambda ratio: ratio.value)
-    verdicts = [verdict_of(ratio.interval, 1.0) for ratio in ratios.values()]
-    return Claim(
-        "C4", "On the plateau W_Q and W_K are starved of gradient, while W_V gets plenty.",
-        NOT_REPRODUCED if NOT_REPRODUCED in verdicts else UNDECIDED if UNDECIDED in verdicts else REPRODUCED,
-        len(plateaus),
-        f"mean absolute gradient of W_V over that of W_Q: {ratios['W_Q']}, over that of W_K: {ratios['W_K']}; "
-        f"geometric means over the plateaus of {len(plateaus)} of {len(runs)} runs",
-        weaker.value, weaker.interval,
-        "bootstrap intervals over runs of both ratios, above 1 (the row has the smaller ratio's)", 1.0, profile,
-        "abstract", figure, "queries, keys starve",
-    )  # fmt: skip
-
-
-def because_of_softmax(
-    runs: Sequence[Run], others: Sequence[Run], sizes: pd.DataFrame, profile: str, figure: str
-) -> Claim:
-    """C4's rule, part 2: with NormSoftmax, at equal seeds and learning rate, W_Q and W_K are starved less.
-
-    Effect: for each softmax run in ``runs``, and the NormSoftmax run of the same seed in ``others``, the geometric mean
-    of |grad W_V| over the mean of |grad W_Q| and |grad W_K|, over the same kept steps: after step 0, up to the earlier
-    of the two runs' EMs (or ends). Then the geometric mean over seeds of the first over the second, with a bootstrap
-    interval. Reproduced if it lies above 1, not reproduced if below; with fewer than ``FEWEST_RUNS`` pairs undecided.
-    """
-    pairs = [pair for pair in (_same_steps(*two, sizes) for two in zip(runs, others, strict=True)) if len(pair[0])]
-    ratio = _estimated(compare.geometric_mean, [_typical(_imbalance(a) / _imbalance(b)) for a, b in pairs])
-    return Claim(
-        "C4", "The softmax is the cause: with NormSoftmax, W_Q and W_K are starved less.",
-        verdict_of(ratio.interval, 1.0), len(pairs),
-        f"gradient of W_V over the mean of those of W_Q and W_K, softmax's over NormSoftmax's at the same steps: "
-        f"{ratio}; geometric mean over {len(pairs)} seeds",
-        ratio.value, ratio.interval, "bootstrap interval over seeds of the paired ratio, above 1", 1.0, profile,
-        "abstract", figure, "softmax is the cause",
-    )  # fmt: skip
-
-
-def ill_distributed(runs: Sequence[Run], sizes: pd.DataFrame, profile: str, figure: str) -> Claim:
-    """C4's rule, part 3: before the EM the attention is too even, more so than after it.
-
-    Effect: in runs that have an EM, the mean normalised entropy over all rows, heads and layers on the kept steps of
-    the plateau (as in :func:`starved`), minus that at the last kept step; mean over runs, paired, with a bootstrap
-    interval. Reproduced if it lies above 0, not reproduced if below; with fewer than ``FEWEST_RUNS`` runs undecided.
-    """
-    jumped = [run for run, moment in zip(runs, _moments(runs), strict=True) if moment.happened]
-    jumped = [run for run in jumped if len(_plateau(run, sizes))]
-    before = [_plateau(run, sizes)["entropy"].mean() for run in jumped]
-    after = [_kept(run, sizes)["entropy"].iloc[-1] for run in jumped]
-    difference = _estimated(compare.paired_difference, before, after)
-    means = f": {np.mean(before):.2f} against {np.mean(after):.2f}" if jumped else ""
-    return Claim(
-        "C4", "Attention is ill-distributed on the plateau: more even than after the Eureka-moment.",
-        verdict_of(difference.interval, 0.0), len(jumped),
-        f"mean normalised entropy of the attention on the plateau against the end of training{means}; difference "
-        f"{difference}, in {len(jumped)} of {len(runs)} runs with a plateau and an EM",
-        difference.value, difference.interval, "bootstrap interval over runs of the paired difference, above 0", 0.0,
-        profile, "abstract", figure, "too even",
-    )  # fmt: skip
+def _mean(values: Sequence[float]) -> Estimate:
+    return compare.paired_difference(values, np.zeros(len(values)))
 
 
 def _kept(run: Run, sizes: pd.DataFrame) -> pd.DataFrame:
@@ -374,7 +585,7 @@ def _same_steps(run: Run, other: Run, sizes: pd.DataFrame) -> tuple[pd.DataFrame
     if seeds[0] != seeds[1]:
         raise ValueError(f"runs must be paired by their seeds, got seeds {seeds[0]} and {seeds[1]}")
     rows, others = _kept(run, sizes), _kept(other, sizes)
-    last = min(moment.step for moment in _moments([run, other]))
+    last = min(moment.step for moment in _leaps([run, other]))
     steps = [step for step in rows.index.intersection(others.index) if 0 < step <= last]
     return rows.loc[steps], others.loc[steps]
 

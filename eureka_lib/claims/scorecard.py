@@ -1,7 +1,7 @@
 """The scorecard: every verdict of every notebook on one page.
 
-Each notebook leaves its claims as data (:mod:`eureka_lib.claims`). Here they are read back, grouped into one line per
-claim (or per fix and regime, where a claim is judged for several), drawn, and written into the README.
+Each notebook leaves its rows as data (:mod:`eureka_lib.claims.registry`). Here they are read back, grouped into one
+line per claim (or per fix and regime, where a claim is judged for several), and written into the README.
 """
 
 import json
@@ -11,34 +11,17 @@ from collections.abc import Mapping
 import pandas as pd
 
 from eureka_lib import paths
-from eureka_lib.claims.registry import NOT_REPRODUCED, REPRODUCED, UNDECIDED, kind_of
+from eureka_lib.claims.registry import CLAIMS, OWN_WORDS, kind_of
 
-# What is claimed, by whom, in the order of the page. A notebook's claim must be one of these.
-CLAIMS = {
-    "C1": "the loss saturates for long, then some seeds improve abruptly, others never do",
-    "C2": "a ResNet has no such plateau",
-    "C3": "the plateau comes from the multi-step structure; each step alone is learned at once",
-    "C4": "softmax starves W_Q and W_K of gradient while W_V gets plenty",
-    "C5": "temperature matters; Heat Treatment and NormSoftmax alleviate the plateau",
-    "C6": "the fixes need fewer steps, are likelier to learn, more accurate, more robust to hyper-parameters",
-    "C7": "the same leaps exist in language modelling (RoBERTa), and the fixes help there",
-    "C8": "the same leaps exist in in-context learning (GPT-2), and the fixes help there",
-    "Z1": "not in the paper: today's attention variants shorten the plateau",
-    "Z2": "not in the paper: they remove it, so that at most half of softmax's time is left",
-    "Z3": "Born et al. 2025: with QR's doubly stochastic attention more seeds jump than with softmax",
-    "F1": "not in the paper: the first tenth of a run forecasts whether the Eureka-moment comes",
-    "F2": "not in the paper: the first tenth of a run forecasts when it comes",
-}
-COLOURS = {REPRODUCED: "#56B4E9", NOT_REPRODUCED: "#E69F00", UNDECIDED: "#DDDDDD"}
 BEGIN, END = "<!-- scorecard: written by notebook 15 -->", "<!-- end of the scorecard -->"
 COLUMNS = ["claim", "part", "about", "statement", "verdict", "n", "effect", "value", "low", "high", "test", "profile",
            "figure", "notebook"]  # fmt: skip
 
 
 def read(profile: str) -> pd.DataFrame:
-    """All claims that the profile's notebooks have left, a row each, in the order of :data:`CLAIMS`; perhaps none.
+    """All claims that the profile's notebooks have left, a row each, in the order of the registry; perhaps none.
 
-    Raises ValueError for a file that does not hold claims, or a claim that :data:`CLAIMS` does not name.
+    Raises ValueError for a file that does not hold claims, or a claim that the registry does not name.
     """
     rows = []
     for file in sorted((paths.figures_dir(profile) / "claims").glob("*.json")):
@@ -76,9 +59,9 @@ def lines(table: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
 def counts(table: pd.DataFrame) -> pd.DataFrame:
     """How many verdicts of each kind, a row per claim."""
     if table.empty:
-        return pd.DataFrame(columns=list(COLOURS))
+        return pd.DataFrame(columns=list(OWN_WORDS))
     found = pd.crosstab(table["claim"], table["verdict"].map(kind_of))
-    return found.reindex(index=[c for c in CLAIMS if c in found.index], columns=list(COLOURS), fill_value=0)
+    return found.reindex(index=[c for c in CLAIMS if c in found.index], columns=list(OWN_WORDS), fill_value=0)
 
 
 def number(row: Mapping) -> str:
@@ -92,7 +75,7 @@ def markdown(table: pd.DataFrame) -> str:
     rows = ["| claim | measured: part, verdict, value (95 % interval) | n | figure |", "|---|---|---|---|"]
     said = set()
     for (claims, about), group in lines(table).items():
-        new = [f"**{claim}**: {CLAIMS[claim]}" for claim in claims.split(", ") if claim not in said]
+        new = [f"**{claim}**: {CLAIMS[claim].words}" for claim in claims.split(", ") if claim not in said]
         said |= set(claims.split(", "))
         if about:  # one of several lines: the claim stands above them
             rows += [f"| {claim} | | | |" for claim in new]

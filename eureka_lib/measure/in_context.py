@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from eureka_lib.experiments.experiment import Experiment
-from eureka_lib.measure.leaps import Plateau, phases
+from eureka_lib.measure.plateaus import Plateau, phases
 from eureka_lib.store.runs import Groups
 from eureka_lib.tasks import in_context
 from eureka_lib.tasks.in_context import BASELINES, InContextTask

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from eureka_lib.experiments.experiment import Experiment
-from eureka_lib.measure.leaps import Plateau
+from eureka_lib.measure.plateaus import Plateau
 from eureka_lib.models.roberta import Roberta
 from eureka_lib.store import Run
 from eureka_lib.tasks.corpora import SPLITS, checksum, load_text

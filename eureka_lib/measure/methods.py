@@ -4,7 +4,7 @@ Groups of runs come by method, ``{"softmax": [run, ...], ...}``. Times are restr
 without an EM counts with all of it.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from eureka_lib.analysis import compare
 from eureka_lib.analysis.eureka import Moment, log_rank, median_step, wilson_interval
 from eureka_lib.attention.registry import short_label_of
 from eureka_lib.experiments.experiment import Experiment
+from eureka_lib.measure.plateaus import ACCURACY, Plateau
 from eureka_lib.measure.runs import moment_of
 from eureka_lib.store import Run
 from eureka_lib.store.runs import Groups
@@ -30,18 +31,15 @@ def median_text(moments: Sequence[Moment]) -> str:
     return "not reached" if median is None else f"{median:.0f}"
 
 
-def method_table(
-    groups: Groups, moment_of: Callable[[Run], Moment] = moment_of, event: str = "EM", baseline: str = "softmax"
-) -> pd.DataFrame:
-    """One row per method: moments k of n with Wilson interval, times, final accuracy or loss, against ``baseline``.
+def method_table(groups: Groups, plateau: Plateau = ACCURACY, baseline: str = "softmax") -> pd.DataFrame:
+    """One row per method: moments k of n with Wilson interval, their times, the end, each against ``baseline``.
 
-    Another ``moment_of`` than the library's goes with the name of its ``event``. Ratios and differences come with 95 %
-    intervals.
+    Ratios and differences come with 95 % intervals.
     """
-    column = "test_accuracy" if "test_accuracy" in groups[baseline][0].history else "test_loss"
-    what, rows = column.removeprefix("test_"), {}
-    moments = {name: [moment_of(run) for run in runs] for name, runs in groups.items()}
-    final = {name: [run.history[column].iloc[-1] for run in runs] for name, runs in groups.items()}
+    event, what = plateau.event, "accuracy" if plateau.loss is None else "loss"
+    moments = {name: [plateau.leap(run) for run in runs] for name, runs in groups.items()}
+    final = {name: [run.history[f"test_{what}"].iloc[-1] for run in runs] for name, runs in groups.items()}
+    rows = {}
     for name, found in moments.items():
         low, high = wilson_interval(sum(moment.happened for moment in found), len(found))
         row = {
@@ -49,6 +47,7 @@ def method_table(
             f"{event} rate, 95 % interval": f"{low:.2f} to {high:.2f}",
             f"median {event} step": median_text(found),
             f"mean restricted {event} time": f"{compare.restricted_times(found).mean():.0f}",
+            "plateau, share of budget": f"{np.mean([plateau.share(run) for run in groups[name]]):.2f}",
             f"final {what}": f"{np.mean(final[name]):.3f}",
         }
         if name != baseline:

@@ -6,9 +6,11 @@ Every run has its row, also one without an EM, which is censored at the end of i
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from eureka_lib.analysis.eureka import Moment, eureka_moment, plateau_fraction
+from eureka_lib.measure.plateaus import ACCURACY, Plateau
 from eureka_lib.store import Run
 
 
@@ -40,18 +42,28 @@ def tidy(runs: Sequence[Run]) -> pd.DataFrame:
     return table.reset_index(front).reset_index(drop=True)
 
 
-def run_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """One row per run: method, seed, whether and when it had its EM, share of the budget on the plateau, accuracy."""
-    rows = []
-    for run in runs:
-        moment = moment_of(run)
-        rows.append({
-            "method": method_of(run), "seed": run.config["model_seed"], "status": run.status,
-            "EM": moment.happened, "EM or censored at step": moment.step,
-            "plateau, share of budget": round(plateau_fraction(*run.accuracy), 3),
-            "final test accuracy": run.final_accuracy,
-        })  # fmt: skip
-    return pd.DataFrame(rows)
+def marks(run: Run, plateau: Plateau = ACCURACY) -> dict:
+    """A run's moment in numbers. The descent, in steps, is not a number for a run that did not leap."""
+    moment, event = plateau.leap(run), plateau.event
+    row = {
+        "seed": run.config["model_seed"],
+        "status": run.status,
+        event: moment.happened,
+        f"{event} or censored at step": moment.step,
+        "plateau, share of budget": round(plateau.share(run), 3),
+    }
+    if plateau.loss is None:
+        return row | {"final test accuracy": run.final_accuracy}
+    descent, score = plateau.descent(run), plateau.score(run)[1]
+    return row | {
+        "descent, steps": np.nan if descent is None else descent,
+        "final score": round(float(score.iloc[-1]), 4),
+    }
+
+
+def run_table(runs: Sequence[Run], plateau: Plateau = ACCURACY) -> pd.DataFrame:
+    """One row per run: its method and its :func:`marks`."""
+    return pd.DataFrame([{"method": method_of(run)} | marks(run, plateau) for run in runs])
 
 
 def labelled_table(groups: Mapping[Any, Sequence[Run]], column: str) -> pd.DataFrame:

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from eureka_lib.analysis.eureka import wilson_interval
-from eureka_lib.claims.registry import NOT_REPRODUCED, REPRODUCED, Claim
-from eureka_lib.claims.zoo_rules import REMOVED, SHORTER
+from eureka_lib.claims.registry import NOT_REPRODUCED, REPRODUCED, Row
+from eureka_lib.claims.rules import REMOVED, SHORTER
 from eureka_lib.measure.runs import moment_of
 from eureka_lib.plots.style import DERIVED, MEMBER, PLOT_WIDTH, colour_of, derived_line, log_axis
 from eureka_lib.store import Run
@@ -56,7 +56,7 @@ def _numbers(run: Run) -> dict[str, float]:
     }
 
 
-def plot_verdicts(axis: Axes, rows: Sequence[Claim]) -> None:
+def plot_verdicts(axis: Axes, rows: Sequence[Row]) -> None:
     """The ratio of EM times behind each pair of Z1 and Z2, with its interval, and both verdicts in words.
 
     Filled where Z1 is decided, hollow where it is not. The axis is logarithmic.
@@ -81,7 +81,7 @@ def plot_verdicts(axis: Axes, rows: Sequence[Claim]) -> None:
     axis.set(ylim=(len(pairs) - 0.4, -0.6), xlabel="mean EM time / softmax's")
 
 
-def verdict_table(rows: Sequence[Claim]) -> pd.DataFrame:
+def verdict_table(rows: Sequence[Row]) -> pd.DataFrame:
     """A row per method: the ratio of EM times with its interval, and the verdicts of Z1 and Z2."""
     return pd.DataFrame([
         {

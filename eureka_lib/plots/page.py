@@ -14,7 +14,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from eureka_lib import claims, paths, provenance
+from eureka_lib import paths, provenance
+from eureka_lib.claims import registry
 from eureka_lib.experiments import defaults, profiles
 from eureka_lib.plots.style import use_style
 from eureka_lib.store import RESULTS_VERSION, Run
@@ -37,10 +38,10 @@ class Page:
         use_style()
         self._namespace, self._defaults = namespace, known[notebook]
         self.played: dict[str, object] = {}  # the parameters that are, or have been, other than their defaults
-        self._look()
+        self._note_played()
 
-    def _look(self) -> None:
-        """Note what is played; again at each product, as cells are executed in any order."""
+    def _note_played(self) -> None:
+        """Record what is played; again at each product, as cells are executed in any order."""
         present = {name: self._namespace.get(name, value) for name, value in self._defaults.items()}
         played = self.played | defaults.changed(present, self._defaults)
         if played != self.played:
@@ -55,11 +56,12 @@ class Page:
         folder = paths.figures_dir(self.profile)
         return folder / paths.PLAYED if self.played else folder
 
-    def record(self, rows: Sequence[claims.Claim]) -> None:
-        """Keep the notebook's claims for the pages that are made of them, unless it is played."""
-        self._look()
+    def record(self, rows: Sequence[registry.Row]) -> pd.DataFrame:
+        """Keep the rows of the notebook's claims for the pages made of them, unless it is played; gives their table."""
+        self._note_played()
         if not self.played:
-            claims.save(rows, self.notebook, self.profile)
+            registry.save(rows, self.notebook, self.profile)
+        return registry.table(rows, self.profile)
 
     def save(self, figure: Figure, name: str, data: pd.DataFrame, runs: Sequence[Run]) -> Path:
         """Save ``figure`` as ``<name>.png`` and ``.pdf``, with ``data`` as ``.csv`` and its provenance as ``.json``.
@@ -71,7 +73,7 @@ class Page:
         number = self.notebook.split("_")[0]
         if not name.startswith(f"{number}_"):
             raise ValueError(f"figure name {name!r} must start with its notebook's number: {number}_{name} would do")
-        self._look()
+        self._note_played()
         table = data.to_csv(index=False, lineterminator="\n").encode()
         groups = _by_config(runs)
         facts = {

@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from eureka_lib.analysis import probes
 from eureka_lib.analysis.eureka import Moment
 from eureka_lib.analysis.probes import ALL_TOKENS, CLS, OUTPUT, Place, Samples
-from eureka_lib.claims.probe_rules import NOT_YET_MADE, RECOGNISED
+from eureka_lib.claims.rules import NOT_YET_MADE, RECOGNISED
 from eureka_lib.experiments.experiment import Experiment
 from eureka_lib.experiments.pools import Workers
 from eureka_lib.measure.runs import moment_of

@@ -3,28 +3,26 @@
 Groups of runs come by method, or by network, whose colours and names they get.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from eureka_lib.analysis.eureka import Moment
 from eureka_lib.attention.registry import label_of, short_label_of
 from eureka_lib.measure.methods import count
-from eureka_lib.measure.runs import moment_of
+from eureka_lib.measure.plateaus import ACCURACY, Plateau
 from eureka_lib.measure.tasks import ByTask, title_of
 from eureka_lib.plots.style import DERIVED, colour_of, derived_line, small_panels
-from eureka_lib.store import Run
 from eureka_lib.store.runs import Groups
 from eureka_lib.tasks.two_step import TwoStepTask
 
 
-def plot_seeds(axis: Axes, groups: Groups, column: str, moment_of: Callable[[Run], Moment] = moment_of) -> None:
+def plot_seeds(axis: Axes, groups: Groups, column: str, plateau: Plateau = ACCURACY) -> None:
     """One line per run of a history's ``column`` against the training step, with a star at each Eureka-moment."""
     for method, runs in groups.items():
         colour = colour_of(method)
         for i, run in enumerate(runs):
-            history, moment = run.history, moment_of(run)
+            history, moment = run.history, plateau.leap(run)
             label = None if i else label_of(method)
             axis.plot(history["step"], history[column], color=colour, lw=1.1, alpha=0.75, label=label)
             if moment.happened:
@@ -53,19 +51,19 @@ def plot_accuracy(axis: Axes, groups: Groups, task: TwoStepTask) -> None:
 
 def plot_methods(
     groups: Groups, column: str, label: str, lines: Mapping[str, float],
-    moment_of: Callable[[Run], Moment] = moment_of, event: str = "EM",
+    plateau: Plateau = ACCURACY,
 ) -> Figure:  # fmt: skip
     """A history's ``column`` for every run, one panel per method, over derived ``lines`` by their names.
 
-    Another ``moment_of`` than the library's goes with the name of its ``event``. The lines' names stand at the right.
+    The lines' names stand at the right.
     """
     figure, axes = small_panels(groups, 3, 2.8)
     for method, axis in axes.items():
-        plot_seeds(axis, {method: groups[method]}, column, moment_of)
+        plot_seeds(axis, {method: groups[method]}, column, plateau)
         for value in lines.values():
             axis.axhline(value, color=DERIVED, ls="--", lw=1, zorder=1)
-        k = count([moment_of(run) for run in groups[method]])
-        axis.set_title(f"{short_label_of(method)}:\n{k} {event}s", fontsize=9)
+        k = count([plateau.leap(run) for run in groups[method]])
+        axis.set_title(f"{short_label_of(method)}:\n{k} {plateau.event}s", fontsize=9)
         axis.set_ylabel(label)
         axis.label_outer()
     for axis in [*axes.values()][2::3] or [*axes.values()][-1:]:

@@ -8,21 +8,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from eureka_lib.analysis import compare
-from eureka_lib.analysis.eureka import Moment
 from eureka_lib.attention.registry import label_of, short_label_of
-from eureka_lib.measure.runs import moment_of
+from eureka_lib.measure.plateaus import ACCURACY, Plateau
 from eureka_lib.measure.tasks import ByTask, title_of
 from eureka_lib.plots.style import PLOT_WIDTH, colour_of
-from eureka_lib.store import Run
 from eureka_lib.store.runs import Groups
 
 
-def plot_times(axis: Axes, groups: Groups, moment_of: Callable[[Run], Moment] = moment_of, event: str = "EM") -> None:
-    """A row per method with the step of each run's moment, and a bar at the restricted mean.
-
-    Another ``moment_of`` than the library's goes with the name of its ``event``.
-    """
-    plot_rows(axis, {short_label_of(name): {name: runs} for name, runs in groups.items()}, moment_of, event)
+def plot_times(axis: Axes, groups: Groups, plateau: Plateau = ACCURACY) -> None:
+    """A row per method with the step of each run's moment, and a bar at the restricted mean."""
+    plot_rows(axis, {short_label_of(name): {name: runs} for name, runs in groups.items()}, plateau)
 
 
 def plot_task_times(axis: Axes, networks: Mapping[str, ByTask]) -> None:
@@ -36,14 +31,12 @@ def plot_task_times(axis: Axes, networks: Mapping[str, ByTask]) -> None:
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.1), ncols=len(networks))
 
 
-def plot_rows(
-    axis: Axes, rows: Mapping[str, Groups], moment_of: Callable[[Run], Moment] = moment_of, event: str = "EM"
-) -> None:
+def plot_rows(axis: Axes, rows: Mapping[str, Groups], plateau: Plateau = ACCURACY) -> None:
     """The moments of each row's groups, which share its height."""
     for row, groups in enumerate(rows.values()):
         share = 1 / len(groups)  # of the row's height
         for i, (name, runs) in enumerate(groups.items()):
-            moments, colour = [moment_of(run) for run in runs], colour_of(name)
+            moments, colour = [plateau.leap(run) for run in runs], colour_of(name)
             middle = row + (i + 0.5) * share - 0.5
             for moment, shift in zip(moments, _shifts([moment.step for moment in moments]), strict=True):
                 face = colour if moment.happened else "none"
@@ -51,7 +44,7 @@ def plot_rows(
             ends = [middle - 0.38 * share, middle + 0.38 * share]
             axis.plot([compare.restricted_times(moments).mean()] * 2, ends, color="black", lw=1.6, zorder=5)
     axis.set(yticks=range(len(rows)), yticklabels=rows, xlim=(0, None), ylim=(-0.5, len(rows) - 0.5))
-    axis.set_xlabel(f"training step of the {event} (hollow: none in the budget)")
+    axis.set_xlabel(f"training step of the {plateau.event} (hollow: none in the budget)")
     axis.invert_yaxis()
 
 

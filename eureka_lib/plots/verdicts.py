@@ -6,10 +6,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from eureka_lib.claims.registry import NOT_REPRODUCED, OWN_WORDS, REPRODUCED, UNDECIDED, kind_of
-from eureka_lib.claims.scorecard import CLAIMS, COLOURS, lines, number
+from eureka_lib.claims.registry import CLAIMS, NOT_REPRODUCED, OWN_WORDS, REPRODUCED, UNDECIDED, kind_of
+from eureka_lib.claims.scorecard import lines, number
 from eureka_lib.plots.style import panels
 
+COLOURS = {REPRODUCED: "#56B4E9", NOT_REPRODUCED: "#E69F00", UNDECIDED: "#DDDDDD"}
 TILES = 5  # side by side
 MARKS = {REPRODUCED: "\N{CHECK MARK}", NOT_REPRODUCED: "\N{MULTIPLICATION X}", UNDECIDED: "?"}
 
@@ -21,7 +22,9 @@ def plot(table: pd.DataFrame) -> Figure:
     figure, (axis,) = panels(1, height=0.42 * height + 0.5)
     y = 0
     for (claims, about), rows in grouped.items():
-        name = textwrap.fill(textwrap.shorten(f"{claims}: {about or CLAIMS[claims]}", 140, placeholder=" ..."), 45)
+        name = textwrap.fill(
+            textwrap.shorten(f"{claims}: {about or CLAIMS[claims].words}", 140, placeholder=" ..."), 45
+        )
         axis.annotate(name, (-0.06, y), ha="right", va="center", fontsize=6)
         for i, (kind, row) in enumerate(zip(rows["verdict"].map(kind_of), rows.to_dict("records"), strict=True)):
             left, top = i % TILES, y + i // TILES

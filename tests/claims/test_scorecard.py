@@ -5,14 +5,14 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import pytest
 
-from eureka_lib import claims, paths
-from eureka_lib.claims import scorecard
-from eureka_lib.claims.registry import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Claim
+from eureka_lib import paths
+from eureka_lib.claims import registry, scorecard
+from eureka_lib.claims.registry import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Row
 from eureka_lib.plots import verdicts
 from eureka_lib.plots.page import Page
 
 pytestmark = pytest.mark.usefixtures("house_style")
-ROW = Claim("C1", "It waits.", REPRODUCED, 12, "much", 1.0, (0.76, 1.0), "a test", 0.5, "laptop", "abstract",
+ROW = Row("C1", "It waits.", REPRODUCED, 12, "much", 1.0, (0.76, 1.0), "a test", 0.5, "laptop", "abstract",
             "01_training_loss", "a plateau")  # fmt: skip
 
 
@@ -35,7 +35,7 @@ ROWS = {
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("EUREKA_FIGURES", str(tmp_path))
     for notebook, rows in ROWS.items():
-        claims.save(rows, notebook, "laptop")
+        registry.save(rows, notebook, "laptop")
     return tmp_path
 
 
@@ -69,7 +69,7 @@ def test_what_is_said_of_one_fix_shares_a_line(folder):
 def test_the_table_holds_every_number_once(folder):
     text = scorecard.markdown(scorecard.read("laptop"))
     assert text.count("1.25 (0.76 to 1.00)") == 4 and text.count("1.00 (0.76 to 1.00)") == 1
-    assert text.count(scorecard.CLAIMS["C5"]) == text.count(scorecard.CLAIMS["C6"]) == 1
+    assert text.count(scorecard.CLAIMS["C5"].words) == text.count(scorecard.CLAIMS["C6"].words) == 1
     assert "| C6: robustness | a fix **undecided** 1.25 (0.76 to 1.00) | 40 | [06](figures/06_warm_up.png) |" in text
     assert len({line.count("|") for line in text.splitlines()}) == 1
 
@@ -96,7 +96,7 @@ def test_nothing_judged_yet(tmp_path, monkeypatch):
 
 
 def test_what_is_no_claim_is_named(folder):
-    claims.save([replace(ROW, claim="C9")], "07_where_the_gradient_goes", "laptop")
+    registry.save([replace(ROW, claim="C9")], "07_where_the_gradient_goes", "laptop")
     with pytest.raises(ValueError, match="unknown claim 'C9'; allowed are C1, C2"):
         scorecard.read("laptop")
     (folder / "claims" / "07_where_the_gradient_goes.json").write_text('[{"claim": "C1"}]')

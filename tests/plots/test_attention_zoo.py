@@ -1,4 +1,4 @@
-"""The zoo as an experiment: training it, its tuning, its rules on planted histories, its pictures, and yours."""
+"""The zoo as an experiment: training it, its tuning, its pictures, and yours."""
 
 import runpy
 from pathlib import Path
@@ -12,7 +12,7 @@ from eureka_lib import paths
 from eureka_lib.attention import layer as attention
 from eureka_lib.attention.layer import LEARNED
 from eureka_lib.attention.registry import METHODS
-from eureka_lib.claims import published, zoo_rules
+from eureka_lib.claims import published, rules
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run
 from eureka_lib.measure.zoo import shape_table
@@ -109,46 +109,6 @@ def test_published_numbers_are_the_published_ones():
     assert [round(100 * a, 1) for _, a in rows[5e-4]] == [61.1, 51.0, 51.6, 66.4, 89.4]
 
 
-# --- rules -----------------------------------------------------------------------------------------------------------
-
-
-def test_verdicts_follow_the_rules():
-    rows = zoo_rules.judge(GROUPS, "smoke", "figure")
-    verdicts = {(row.claim, row.statement.split(" ")[0]): row.verdict for row in rows}
-    assert verdicts == {
-        ("Z1", "sigmoid"): "reproduced", ("Z2", "sigmoid"): "reproduced",
-        ("Z1", "QK-norm"): "reproduced", ("Z2", "QK-norm"): "not reproduced",
-        ("Z1", "Sinkhorn"): "not reproduced", ("Z2", "Sinkhorn"): "not reproduced",
-        ("Z1", "sparsemax"): "undecided", ("Z2", "sparsemax"): "not reproduced",
-    }  # fmt: skip
-
-
-def test_intervals_hold_for_all_methods_together():
-    alone = zoo_rules.judge({name: GROUPS[name] for name in ("softmax", "sparsemax")}, "smoke", "figure")[0]
-    among = zoo_rules.judge(GROUPS, "smoke", "figure")[-2]
-    assert among.statement == alone.statement == "sparsemax shortens the plateau." and among.value == alone.value
-    assert among.interval[0] < alone.interval[0] and among.interval[1] > alone.interval[1]
-    assert "at 95.0%" in alone.test and "at 98.8%" in among.test
-    assert "EMs in the budget: 7 of 10 against 8 of 10" in among.effect and among.n == 20
-
-
-def test_thresholds_that_disagree_leave_it_undecided():
-    """Quick to 0.8, but never at 0.9: earlier under one threshold of the EM, later under the other."""
-    shelf = {"softmax": SLOW, "sigmoid": group("sigmoid", *[100, 150] * 5, final=0.8)}
-    shorter, removed = zoo_rules.judge(shelf, "smoke", "figure")
-    assert shorter.interval[1] < 0.5 and (shorter.verdict, removed.verdict) == ("undecided", "undecided")
-
-
-def test_the_follow_ups_question():
-    often, never = [300, 400, 500, 600, NEVER], [NEVER] * 5
-    ask = lambda **jumps: zoo_rules.qr_jumps_more_often(table_group(**jumps), "smoke", "figure")  # noqa: E731
-    row = ask(qr=often, softmax=never)
-    assert row.verdict == "reproduced" and row.n == 20
-    assert "8 of 10 against softmax's 0 of 10" in row.effect and "published: 8 of 15 against 1 of 15" in row.effect
-    assert ask(qr=never, softmax=often).verdict == "not reproduced"
-    assert ask(qr=often, softmax=often).verdict == ask(qr=never, softmax=never).verdict == "undecided"
-
-
 # --- pictures --------------------------------------------------------------------------------------------------------
 
 
@@ -176,7 +136,7 @@ def test_survival_has_a_panel_per_method(house_style):
 
 
 def test_verdicts_are_drawn_and_tabled(house_style):
-    rows = zoo_rules.judge(GROUPS, "smoke", "figure")
+    rows = rules.judge_zoo(GROUPS)
     table = verdict_table(rows)
     assert table.loc["sigmoid", ["shortens", "removes"]].tolist() == ["yes", "yes"]
     assert table.loc["QK-norm", ["shortens", "removes"]].tolist() == ["yes", "no"]

@@ -6,10 +6,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from eureka_lib import claims
 from eureka_lib.attention.registry import METHODS
 from eureka_lib.benchmark import search
-from eureka_lib.claims import rules
 from eureka_lib.experiments import profiles
 from eureka_lib.measure.methods import method_table, rate_grid, settings_table
 from eureka_lib.plots.intervals import plot_sweep
@@ -92,44 +90,6 @@ def test_grid_counts_cells():
     figure, axis = plt.subplots()
     plot_grid(axis, grid, ("learning rate", "weight decay"), bar=True)
     assert [text.get_text() for text in axis.texts] == ["12/20\n850", "20/20\n250"]
-
-
-def verdicts(fixed, baseline):
-    return [row.verdict for row in rules.judge_fix("norm_softmax", fixed, baseline, "regime", "smoke", "figure")]
-
-
-def test_a_quicker_fix_is_reproduced_and_a_slower_one_is_not():
-    assert verdicts(QUICK, SLOW) == ["reproduced", "reproduced", "reproduced", "reproduced"]
-    assert verdicts(SLOW, QUICK) == ["not reproduced", "not reproduced", "not reproduced", "not reproduced"]
-    assert verdicts(SLOW, SLOW) == ["undecided"] * 4
-
-
-def test_thresholds_that_disagree_leave_it_undecided():
-    """A fix that is quick to 0.8 but never reaches 0.9 is quicker under one EM threshold and slower under the other."""
-    shallow = group("norm_softmax", *([150, 200, 250, 300, 350] * 4), final=0.8)
-    rows = rules.judge_fix("norm_softmax", shallow, SLOW, "regime", "smoke", "figure")
-    assert rows[0].verdict == "undecided" and rows[0].value < 0.5
-
-
-def test_temperature_matters():
-    row = rules.temperature_matters({0.25: SLOW, 1: SLOW, 4: QUICK}, "smoke", "figure")
-    assert row.verdict == "reproduced" and "at 4 times the default scale" in row.effect and row.interval[1] < 1
-    assert "excludes 1 at 1 of 2 other scales (4)" in row.effect
-    assert rules.temperature_matters({0.25: SLOW, 1: SLOW}, "smoke", "figure").verdict == "undecided"
-
-
-def test_more_robust_compares_cells():
-    rates = pd.DataFrame({"softmax": [0.0, 0.2, 0.4, 0.2, 0.0], "norm_softmax": [0.8, 1.0, 1.0, 0.6, 0.8]})
-    assert rules.more_robust(rates, "norm_softmax", "smoke", "figure").verdict == "reproduced"
-    same = rates.assign(norm_softmax=rates["softmax"])
-    assert rules.more_robust(same, "norm_softmax", "smoke", "figure").verdict == "undecided"
-
-
-def test_unbounded_intervals_are_null_in_json(tmp_path, monkeypatch):
-    monkeypatch.setenv("EUREKA_FIGURES", str(tmp_path))
-    rows = rules.judge_fix("norm_softmax", QUICK, SLOW, "regime", "smoke", "figure")
-    text = claims.save(rows, "05_the_fixes_compared", "smoke").read_text()
-    assert "Infinity" not in text and "NaN" not in text and "null" in text
 
 
 def test_regimes_build_their_groups():

@@ -1,4 +1,4 @@
-"""Tables and pictures of forecasts, and the rules of F1 and F2, on runs whose fate is known."""
+"""Tables and pictures of forecasts, on runs whose fate is known."""
 
 from pathlib import Path
 
@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 
 from eureka_lib.analysis import forecast
-from eureka_lib.analysis.forecast import ALL, BASELINE, CONSTANT, PREDICTORS, QUESTIONS, SIGNS, WHEN, WHETHER
+from eureka_lib.analysis.forecast import PREDICTORS, QUESTIONS, SIGNS
 from eureka_lib.benchmark import search
-from eureka_lib.claims import forecast_rules
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.profiles import FITTING, HELD_OUT
 from eureka_lib.experiments.run import run
@@ -159,47 +158,3 @@ def test_pictures_of_runs_without_any_em():
     assert len(figure.axes) == 2
     figure.canvas.draw()
     ff.plot_signs(pd.concat(none.values())).canvas.draw()
-
-
-# ---- rules
-
-
-def row_of(question=WHETHER, runs=40, ems=25, **changes):
-    """A judged table of two predictors, of which the one that uses all signs has the given numbers."""
-    numbers = {"value": 0.8, "low": 0.6, "high": 0.9, "difference": 0.1, "difference low": 0.02,
-               "difference high": 0.2, "on fitting runs": 0.9}  # fmt: skip
-    row = {"question": question, "predictor": ALL, "runs": runs, "EMs": ems, **numbers, **changes}
-    return pd.DataFrame([{**row, "predictor": CONSTANT, "value": 0.5}, row])
-
-
-def verdicts(table, question=WHETHER):
-    rules = (forecast_rules.forecasts, forecast_rules.tells_more_than_the_losses)
-    return [rule(table, question, "smoke", "figure").verdict for rule in rules]
-
-
-def test_rules():
-    assert verdicts(row_of()) == ["holds", "holds"]
-    assert verdicts(row_of(low=0.45)) == ["undecided", "holds"]
-    assert verdicts(row_of(**{"difference low": -0.1})) == ["holds", "undecided"]
-    worse = {"low": 0.1, "high": 0.4, "difference low": -0.3, "difference high": -0.1}
-    assert verdicts(row_of(**worse)) == ["does not hold", "does not hold"]
-    nothing = dict.fromkeys(("value", "low", "high", "difference", "difference low", "difference high"), np.nan)
-    assert verdicts(row_of(**nothing)) == ["undecided", "undecided"]
-
-
-def test_rules_want_enough_of_what_they_compare():
-    assert verdicts(row_of(ems=4)) == verdicts(row_of(ems=36)) == ["undecided", "undecided"]
-    assert verdicts(row_of(WHEN, ems=4), WHEN) == ["undecided", "undecided"]
-    assert verdicts(row_of(WHEN, ems=40), WHEN) == ["holds", "holds"]  # all EMs: their order is enough
-
-
-def test_rows_report_their_numbers(judged):
-    rows = forecast_rules.judge_forecasts(judged, "smoke", "14_scores")
-    assert [row.claim for row in rows] == ["F1", "F1", "F2", "F2"]
-    table = judged.set_index(["question", "predictor"])
-    at = table.loc[(WHETHER, ALL)]
-    assert rows[0].value == at["value"] and rows[0].interval == (at["low"], at["high"]) and rows[0].n == 40
-    assert f"{at['EMs']:.0f} of 40 held-out runs have an EM" in rows[0].effect
-    assert f"which is {table.loc[(WHEN, BASELINE), 'value']:.2f}" in rows[3].effect
-    assert rows[3].value == table.loc[(WHEN, ALL), "difference"] and rows[3].threshold == 0
-    assert rows[0].verdict == "holds" and rows[1].verdict in ("undecided", "does not hold")  # the losses tell it all

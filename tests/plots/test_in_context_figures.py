@@ -13,8 +13,9 @@ from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run
 from eureka_lib.experiments.sweep import sweep
 from eureka_lib.measure.in_context import PLATEAU, baseline_table, errors_by_examples, prompt_table
-from eureka_lib.measure.leaps import AFTER, BEFORE, NEVER, Plateau, method_table, phases, run_table
-from eureka_lib.measure.runs import all_runs
+from eureka_lib.measure.methods import method_table
+from eureka_lib.measure.plateaus import AFTER, BEFORE, NEVER, Plateau, phases
+from eureka_lib.measure.runs import all_runs, run_table
 from eureka_lib.plots.curves import GREYS, plot_errors
 from eureka_lib.plots.seeds import plot_methods
 from eureka_lib.plots.style import panels
@@ -144,13 +145,13 @@ def test_phases_follow_the_leap(runs):
 
 def test_tables_and_pictures_of_leaps(runs):
     planted = {"softmax": [leaping(runs["softmax"][0], 2), runs["softmax"][1]], "norm_softmax": runs["norm_softmax"]}
-    table = run_table(planted, PLATEAU)
+    table = run_table(all_runs(planted), PLATEAU)
     assert table["leap"].tolist() == [True, False, False, False]
     assert table["leap or censored at step"].tolist() == [2, 6, 6, 6]
     assert table["final score"].iloc[0] == 0.8
     methods = method_table(planted, PLATEAU)
     assert methods["leaps"].tolist() == ["1 of 2", "0 of 2"] and methods.loc["NormSoftmax", "time / softmax's"]
-    figure = plot_methods(planted, "test_loss", "test error", {"zero predictor": 1.0}, PLATEAU.leap, "leap")
+    figure = plot_methods(planted, "test_loss", "test error", {"zero predictor": 1.0}, PLATEAU)
     first, second = figure.axes
     assert [axis.get_title(loc="left") for axis in figure.axes] == [
         "softmax:\n1 of 2 leaps",
@@ -159,14 +160,14 @@ def test_tables_and_pictures_of_leaps(runs):
     assert sum(line.get_marker() == "*" for line in first.lines) == 1
     assert not any(line.get_marker() == "*" for line in second.lines)
     figure, (axis,) = panels(1)
-    plot_times(axis, planted, PLATEAU.leap, "leap")
+    plot_times(axis, planted, PLATEAU)
     assert "of the leap" in axis.get_xlabel() and axis.lines[0].get_xdata() == [2]
     assert all_runs(planted) == [run for group in planted.values() for run in group]
     plt.close("all")
 
 
 def test_the_study_names_its_scale(regime):
-    found = studies.in_context(regime.base, "smoke")
+    found = studies.in_context(regime.base)
     base = regime.base
     assert found.claim == "C8" and found.plateau == PLATEAU == Plateau(1.0, PLATEAU.thresholds)
     for part in (f"{base.model.depth} layers", f"width {base.model.width}", f"d = {base.task.dimensions}",

@@ -18,7 +18,7 @@ from eureka_lib.measure.language import (
     sample_table,
     text_table,
 )
-from eureka_lib.measure.leaps import BEFORE, NEVER, Plateau, phases
+from eureka_lib.measure.plateaus import BEFORE, NEVER, Plateau, phases
 from eureka_lib.plots.curves import plot_neighbours
 from eureka_lib.plots.maps import plot_attention
 from eureka_lib.plots.style import panels
@@ -68,7 +68,7 @@ def test_the_papers_scale():
 
 
 def test_the_study_names_its_scale_and_has_the_texts_plateau(regime, task):
-    study = studies.language(regime.base, task, "smoke")
+    study = studies.language(regime.base, task)
     base = regime.base
     assert study.claim == "C7" and study.plateau == Plateau(task.plateau_loss, (0.05, 0.10))
     for part in (f"{base.model.depth} layers", f"width {base.model.width}", f"{task.sizes['train']:,} tokens",

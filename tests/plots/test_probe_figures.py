@@ -3,13 +3,10 @@
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import pytest
 
 from eureka_lib.analysis.probes import ALL_TOKENS
-from eureka_lib.claims import probe_rules
-from eureka_lib.claims.registry import NOT_REPRODUCED, REPRODUCED, UNDECIDED
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run
 from eureka_lib.plots import probe_figures
@@ -129,19 +126,3 @@ def test_every_figure_can_be_drawn(subject, table):
     marks = [line for line in figure.axes[0].get_lines() if line.get_label() == "end"]
     steps = {subject.seed: 20}
     assert marks[0].get_xdata().tolist() == accuracies(answers(table, "claims"), steps, "indicators", ALL_TOKENS)
-
-
-@pytest.mark.parametrize(("values", "there", "not_made"), [
-    ([0.97, 0.99, 0.98], REPRODUCED, NOT_REPRODUCED),
-    ([0.50, 0.52, 0.49], NOT_REPRODUCED, REPRODUCED),
-    ([0.70, 0.99, 0.98], UNDECIDED, NOT_REPRODUCED),
-    ([0.45, 0.52, 0.99], UNDECIDED, UNDECIDED),
-    ([0.50, 0.50], UNDECIDED, UNDECIDED),  # too few runs
-])  # fmt: skip
-def test_rules(values, there, not_made):
-    first = probe_rules.information_is_there(values, [0.9], "smoke", "figure")
-    second = probe_rules.comparison_is_not_made(values, [], "smoke", "figure")
-    assert (first.verdict, second.verdict) == (there, not_made)
-    assert first.claim == second.claim == "C3" and first.n == len(values)
-    assert first.value == pytest.approx(np.mean(values)) and "at the initial weights 0.90" in first.effect
-    assert "no run had it" in second.effect

@@ -6,9 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from eureka_lib import claims
 from eureka_lib.benchmark import search
-from eureka_lib.claims import rules
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.experiment import TASKS
 from eureka_lib.measure.tasks import SAMPLES, baseline_table, run_table, sample_table, task_table, tidy
@@ -87,31 +85,13 @@ def test_times_hold_every_run_hollow_if_censored(networks):
 def test_curves_and_their_data(networks, built):
     tasks = {name: built[name] for name in ("two_step", "targets_only")}
     figure = plot_tasks(networks, tasks)
-    assert [axis.get_visible() for axis in figure.axes] == [True, True, False]
+    assert [axis.get_visible() for axis in figure.axes] == [True, True]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["ViT, softmax", "ResNet9", "derived plateau"]
     plt.close(figure)
     table = tidy(networks)
     assert len(table) == 12 * 21 and set(table["task"]) == {"two_step", "targets_only"}
     assert len(run_table(networks)) == 12
-
-
-def test_single_step_rule():
-    quick = [fake("softmax", "targets_only", s, 50) for s in range(6)]
-    slow = [fake("softmax", "indicators_only", s, 400) for s in range(6)]
-    assert rules.single_step_at_once(quick, "targets", 1000, "smoke", "f").verdict == claims.REPRODUCED
-    found = rules.single_step_at_once(slow, "indicators", 1000, "smoke", "f")
-    assert found.verdict == claims.NOT_REPRODUCED and "0 of 6 seeds have their EM within 50 steps" in found.effect
-
-
-def test_slower_together_needs_both_controls():
-    together = [fake("softmax", "two_step", s, j) for s, j in enumerate((500, 600, 700, 800, None))]
-    quick = [fake("softmax", "targets_only", s, 50) for s in range(5)]
-    slow = [fake("softmax", "indicators_only", s, j) for s, j in enumerate((500, 600, 700, 800, None))]
-    slower = [fake("softmax", "indicators_only", s, None) for s in range(5)]
-    for other, verdict in ((quick, claims.REPRODUCED), (slow, claims.UNDECIDED), (slower, claims.NOT_REPRODUCED)):
-        found = rules.slower_together({"targets": quick, "indicators": other}, together, "smoke", "f")
-        assert found.verdict == verdict and found.n == 15
 
 
 def sources_of(experiment):

@@ -1,0 +1,89 @@
+"""A rule's effect becomes a row with its verdict, and rows are kept as data."""
+
+import json
+import math
+
+import pytest
+
+from eureka_lib import paths
+from eureka_lib.analysis.compare import Estimate
+from eureka_lib.claims import registry
+from eureka_lib.claims.registry import CLAIMS, Effect, rule, verdict_of
+
+LOW, MIDDLE, HIGH = Estimate(1, 0.5, 2), Estimate(3, 2.5, 3.5), Estimate(9, 8, 10)
+NUMBERS = {"low": LOW, "middle": MIDDLE, "high": HIGH}
+
+
+@pytest.mark.parametrize(
+    ("interval", "above", "below", "off"),
+    [
+        ((0.6, 0.9), "reproduced", "not reproduced", "reproduced"),
+        ((0.1, 0.4), "not reproduced", "reproduced", "reproduced"),
+        ((0.4, 0.6), "undecided", "undecided", "undecided"),
+        ((0.5, 0.9), "undecided", "undecided", "undecided"),
+        ((math.nan, math.nan), "undecided", "undecided", "undecided"),
+        ((0.6, math.inf), "reproduced", "not reproduced", "reproduced"),
+    ],
+)
+def test_verdicts_of_intervals(interval, above, below, off):
+    found = verdict_of(interval, above=0.5), verdict_of(interval, below=0.5), verdict_of(interval, off=0.5)
+    assert found == (above, below, off)
+
+
+@pytest.mark.parametrize(
+    ("several", "agree", "all_hold", "one_holds"),
+    [
+        (["high", "high"], "reproduced", "reproduced", "reproduced"),
+        (["high", "middle"], "undecided", "undecided", "reproduced"),
+        (["high", "low"], "undecided", "not reproduced", "reproduced"),
+        (["middle", "low"], "undecided", "not reproduced", "undecided"),
+        (["low"], "not reproduced", "not reproduced", "not reproduced"),
+    ],
+)
+def test_several_estimates_make_one_verdict(several, agree, all_hold, one_holds):
+    for combine, verdict in zip(("agree", "all_hold", "one_holds"), (agree, all_hold, one_holds), strict=True):
+        options = {"combine": getattr(registry, combine), "above": 3}
+        judge = rule("C4", "", part="", test="", **options)(lambda: Effect([NUMBERS[name] for name in several], 5, ""))
+        assert judge().verdict == verdict and judge().value == NUMBERS[several[0]].value
+
+
+@rule("{claim}", "{name} is high.", part="{name}", test="above 3", above=3, about="of {name}")
+def is_high(estimate, claim="C2", enough=True):
+    """It is high."""
+    return Effect([estimate], 5, "much", {"name": "it", "claim": claim}, enough)
+
+
+def test_a_row_has_the_rules_texts_and_the_claims():
+    row = is_high(HIGH)
+    assert is_high.__doc__ == "It is high."
+    assert (row.claim, row.statement, row.part, row.about) == ("C2", "it is high.", "it", "of it")
+    assert (row.verdict, row.n, row.effect, row.value, row.interval) == ("reproduced", 5, "much", 9, (8, 10))
+    assert (row.source, row.figure, row.threshold) == (CLAIMS["C2"].source, "01_survival", 3.0)
+    assert is_high(HIGH, "F1").verdict == "holds" and is_high(LOW, "F1").verdict == "does not hold"
+    assert is_high(HIGH, enough=False).verdict == is_high(HIGH, "F1", enough=False).verdict == "undecided"
+
+
+def test_every_claim_has_its_notebook():
+    numbers = {path.name[:2] for path in paths.NOTEBOOKS.glob("*.ipynb")}
+    assert {claim.notebook for claim in CLAIMS.values()} <= numbers
+
+
+def test_rows_are_saved_as_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("EUREKA_FIGURES", str(tmp_path))
+    rows = [is_high(HIGH), is_high(Estimate(math.inf, 3.5, math.inf)), is_high(Estimate(*[math.nan] * 3))]
+    path = registry.save(rows, "01_the_eureka_moment", "smoke")
+    assert path == paths.figures_dir("smoke") / "claims" / "01_the_eureka_moment.json"
+    bounded, unbounded, nothing = json.loads(path.read_text())
+    assert list(bounded) == [
+        "claim", "statement", "verdict", "n", "effect", "value", "interval", "test", "threshold", "profile", "source",
+        "figure", "part", "about",
+    ]  # fmt: skip
+    assert (bounded["profile"], bounded["value"], bounded["interval"]) == ("smoke", 9, [8, 10])
+    assert (unbounded["value"], unbounded["interval"]) == (None, [3.5, None])
+    assert nothing["verdict"] == "undecided" and nothing["interval"] == [None, None]
+    written = path.stat().st_mtime_ns
+    registry.save(rows, "01_the_eureka_moment", "smoke")
+    assert path.stat().st_mtime_ns == written, "the same rows again leave the file as it is"
+    table = registry.table(rows, "smoke")
+    assert table["verdict"].tolist() == ["reproduced", "reproduced", "undecided"] and set(table["profile"]) == {"smoke"}
+    assert registry.table([], "smoke").empty
