@@ -5,14 +5,6 @@ cost of something over that of a named baseline, both measured in turn (A B A B 
 median of the pairs' ratios, and their quartiles. Where there is a ratio that the count of operations suggests
 (``floor``), or one that we hold ourselves to (``bar``, at most), the row carries it.
 
-A group of rows is a function ``Setting -> iterator of Row`` in :data:`GROUPS`; name groups on the command line to have
-only those. ``--device cuda`` measures a GPU, ``--json FILE`` keeps the rows.
+A group of rows is a function ``Setting -> iterator of Row``; name groups on the command line to have only those.
+``python -m eureka_lib.benchmark.search`` is how regimes and learning rates were found.
 """
-
-from eureka_lib.benchmark.measure import FULL, SMOKE, Row, Setting, Sizes
-from eureka_lib.benchmark.plot import plot_rows, row_table
-from eureka_lib.benchmark.table import DEFAULT_GROUPS, GROUPS, main, rows_of
-
-__all__ = [
-    "DEFAULT_GROUPS", "FULL", "GROUPS", "SMOKE", "Row", "Setting", "Sizes", "main", "plot_rows", "row_table", "rows_of"
-]  # fmt: skip

@@ -7,36 +7,34 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from eureka_lib.attention.layer import FUSED, NORMALISERS
+from eureka_lib.attention import fused
+from eureka_lib.attention.layer import NORMALISERS
 from eureka_lib.benchmark.measure import Row, Setting, measure_pairs, peak_memory, seconds
 
 HEADS, HEAD_WIDTH = 4, 64  # the paper's ViT
+LENGTHS = (17, 65, 197, 1024)  # of a row: the laptop's and up; 197 is the paper's, 14 x 14 and CLS
 TOKENS = {"cpu": 2048, "cuda": 2**17}  # of a batch: enough to keep the device busy
 SDPA_SLACK = 1.15  # how much above its floor the fused form may be: float32, rows of 197 and longer
 NAIVE_SHARE = 0.35  # how much of the naive form's time the fused one may take: float32, rows of 1024 and longer
+BASELINES = {"naive": "naive NormSoftmax", "SDPA": "SDPA softmax"}
 
 
 def attention_rows(setting: Setting) -> Iterator[Row]:
     """Fused NormSoftmax against the naive form and against torch's plain attention, forward and backward."""
-    costs = {"time": seconds, "memory": peak_memory}
-    for tokens in setting.sizes.lengths:
+    for tokens in LENGTHS[:2] if setting.smoke else LENGTHS:
         work = {name: partial(forward_backward, *case) for name, case in attention_cases(setting, tokens).items()}
-        floor = 1 + HEAD_WIDTH / tokens
-        bars = {}
-        if setting.precision == "float32" and tokens >= 197:
-            bars["SDPA", "time"] = SDPA_SLACK * floor
-        if setting.precision == "float32" and tokens >= 1024:
-            bars["naive", "time"] = NAIVE_SHARE
-        for what, cost in costs.items():
+        floor, judged = 1 + HEAD_WIDTH / tokens, setting.precision == "float32"
+        marks = {
+            ("time", "naive"): {"bar": NAIVE_SHARE if judged and tokens >= 1024 else None},
+            ("time", "SDPA"): {"floor": floor, "bar": SDPA_SLACK * floor if judged and tokens >= 197 else None},
+            ("memory", "naive"): {},
+            ("memory", "SDPA"): {},
+        }
+        for (what, baseline), mark in marks.items():
+            cost = partial(seconds if what == "time" else peak_memory, device=setting.device)
             pairs = setting.pairs if what == "time" else 1  # memory is the same every time
-            for baseline in ("naive", "SDPA"):
-                yield Row(
-                    name=f"fused NormSoftmax, {what}, {tokens} tokens",
-                    baseline="naive NormSoftmax" if baseline == "naive" else "SDPA softmax",
-                    **measure_pairs(partial(cost, device=setting.device), work["fused"], work[baseline], pairs),
-                    floor=floor if (baseline, what) == ("SDPA", "time") else None,
-                    bar=bars.get((baseline, what)),
-                )
+            ratio = measure_pairs(cost, work["fused"], work[baseline], pairs)
+            yield Row(f"fused NormSoftmax, {what}, {tokens} tokens", BASELINES[baseline], **ratio, **mark)
 
 
 Case = tuple[Callable[[Tensor, Tensor, Tensor], Tensor], list[Tensor], Tensor]
@@ -51,7 +49,7 @@ def attention_cases(setting: Setting, tokens: int) -> dict[str, Case]:
     scale = torch.tensor(HEAD_WIDTH**-0.5, device=setting.device)
     naive = NORMALISERS["norm_softmax"]
     functions = {
-        "fused": lambda q, k, v: FUSED[naive](q, k, v, scale),
+        "fused": lambda q, k, v: fused.norm_softmax(q, k, v, scale),
         "naive": lambda q, k, v: naive(q @ k.transpose(-2, -1), scale) @ v,
         "SDPA": scaled_dot_product_attention,
     }

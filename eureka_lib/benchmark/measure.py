@@ -1,4 +1,4 @@
-"""A ratio of two costs: what a row is, where and how large to measure, and the two costs, time and memory."""
+"""A ratio of two costs: what a row is, where and how thoroughly to measure, and the two costs, time and memory."""
 
 import json
 import os
@@ -8,40 +8,28 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-
-@dataclass(frozen=True)
-class Sizes:
-    """How large the measured things are."""
-
-    lengths: tuple[int, ...]  # tokens of the attention: the laptop's and up, 197 is the paper's (14 x 14 and CLS)
-    profile: str  # whose experiments are trained
-    paper_depth: int  # blocks of the paper's ViT
-    steps: int  # training steps of a small model in one measurement
-    sweep_runs: int  # seeds in a sweep
-    sweep_steps: int  # that each of them trains
-    processes: bool = True  # whether the sweep starts some, as is its default; that takes seconds
-
-
-FULL = Sizes((17, 65, 197, 1024), "laptop", paper_depth=7, steps=16, sweep_runs=8, sweep_steps=300)
-SMOKE = Sizes(  # shows that everything runs, and nothing else
-    (17, 65), "smoke", paper_depth=1, steps=2, sweep_runs=1, sweep_steps=2, processes=False
-)
+Work = Callable[[], object]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how thoroughly to measure."""
+    """Where and how thoroughly to measure; ``smoke`` takes tiny sizes, to show that everything runs."""
 
     device: str = "cpu"  # or "cuda"
     precision: str = "float32"  # of the tensors in the group "attention"; a torch dtype's name
     pairs: int = 20  # how often A B is repeated
-    threads: int = 1  # of the CPU; a training takes 1
-    sizes: Sizes = FULL
+    smoke: bool = False
+
+    @property
+    def profile(self) -> str:
+        """The profile whose experiments are trained."""
+        return "smoke" if self.smoke else "laptop"
 
 
 @dataclass(frozen=True)
@@ -62,14 +50,15 @@ class Row:
         return None if self.bar is None else self.ratio <= self.bar
 
 
-Work = Callable[[], object]
-
-
 def measure_pairs(
-    cost: Callable[[Work | None], float], work: Work, baseline: Work | None, pairs: int, unmeasured: int = 1
+    cost: Callable[[Work], float], work: Work, baseline: Work, pairs: int, unmeasured: int = 1
 ) -> dict[str, float]:
-    """Median and quartiles of cost(work) / cost(baseline), measured in turn after ``unmeasured`` pairs to warm up."""
-    ratios = [cost(work) / cost(baseline) for _ in range(pairs + unmeasured)][unmeasured:]
+    """Median and quartiles of cost(work) / cost(baseline), measured in turn after ``unmeasured`` pairs to warm up.
+
+    On one CPU thread, as trainings are.
+    """
+    with threads(1):
+        ratios = [cost(work) / cost(baseline) for _ in range(pairs + unmeasured)][unmeasured:]
     low, _, high = statistics.quantiles(ratios, n=4, method="inclusive") if pairs > 1 else ratios * 3
     return {"ratio": statistics.median(ratios), "low": low, "high": high}
 
@@ -82,11 +71,6 @@ def seconds(work: Work, device: str) -> float:
     work()
     wait()
     return time.perf_counter() - started
-
-
-def measure_against(limit: float, work: Work, pairs: int) -> dict[str, float]:
-    """As :func:`measure_pairs`, of the wall time of ``work`` over ``limit`` s, which need not be waited for."""
-    return measure_pairs(lambda done: limit if done is None else seconds(done, "cpu"), work, None, pairs)
 
 
 def peak_memory(work: Work, device: str) -> float:
@@ -103,11 +87,8 @@ def peak_memory(work: Work, device: str) -> float:
         trace = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(trace))
         events = [event for event in json.loads(trace.read_text())["traceEvents"] if event.get("name") == "[memory]"]
-    held = peak = 0
-    for event in sorted(events, key=lambda event: event["ts"]):
-        held += event["args"]["Bytes"]
-        peak = max(peak, held)
-    return peak
+    changes = [event["args"]["Bytes"] for event in sorted(events, key=lambda event: event["ts"])]
+    return max(accumulate(changes, initial=0))
 
 
 @contextmanager

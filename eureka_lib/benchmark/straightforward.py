@@ -70,30 +70,17 @@ class Straightforward:
         while True:
             yield from self.loader
 
-    def batch(self) -> tuple[Tensor, Tensor]:
-        """Compose the next images (B, 3, h, h) and labels (B,)."""
-        images, labels = next(self.batches)
-        return images.to(self.where), labels.to(self.where)
-
-    def passes(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Forward and backward pass; returns the loss."""
-        self.optimizer.zero_grad()
-        loss = self.loss(self.model(images), labels)
-        loss.backward()
-        return loss
-
-    def update(self) -> None:
-        """Take a step with the gradients that are there."""
-        self.optimizer.param_groups[0]["lr"] = self.learning_rate(self.taken)
-        self.optimizer.step()
-        self.taken += 1
-
     def steps(self, n: int) -> list[float]:
         """Train ``n`` steps; their losses."""
         losses = []
         for _ in range(n):
-            loss = self.passes(*self.batch())
-            self.update()
+            images, labels = next(self.batches)
+            self.optimizer.zero_grad()
+            loss = self.loss(self.model(images.to(self.where)), labels.to(self.where))
+            loss.backward()
+            self.optimizer.param_groups[0]["lr"] = self.learning_rate(self.taken)
+            self.optimizer.step()
+            self.taken += 1
             losses.append(loss.item())
         return losses
 

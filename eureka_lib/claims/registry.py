@@ -6,9 +6,10 @@ and says reproduced, not reproduced or undecided (the interval holds both answer
 """
 
 import functools
+import inspect
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from eureka_lib import paths
 from eureka_lib.analysis.compare import Estimate
 
 REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecided"
+VERDICTS = {1: REPRODUCED, -1: NOT_REPRODUCED, 0: UNDECIDED}  # by the side of the threshold on which an interval lies
 OWN_WORDS = {REPRODUCED: "holds", NOT_REPRODUCED: "does not hold", UNDECIDED: UNDECIDED}  # of a question of our own
 
 
@@ -96,64 +98,57 @@ class Row:
     about: str = ""  # which of several fixes and regimes it is about, if the claim is judged for more than one
 
 
-def verdict_of(
+def side_of(
     interval: tuple[float, float], above: float | None = None, below: float | None = None, off: float | None = None
-) -> str:
-    """Reproduced if the whole interval lies on the claimed side of a threshold, not reproduced if on the other one.
+) -> int:
+    """1 if the whole interval lies on the claimed side of a threshold, -1 if on the other one, else 0.
 
-    Undecided if it holds the threshold or is not a number. The claim that a number lies ``off`` a threshold has no
-    other side: no interval shows that nothing matters.
+    0 also if it is not a number. The claim that a number lies ``off`` a threshold has no other side: no interval shows
+    that nothing matters.
     """
     low, high = interval
     if off is not None:
-        return REPRODUCED if low > off or high < off else UNDECIDED
+        return int(low > off or high < off)
     if below is not None:
         low, high, above = -high, -low, -below
-    return REPRODUCED if low > above else NOT_REPRODUCED if high < above else UNDECIDED
+    return int(low > above) - int(high < above)
 
 
-def agree(verdicts: set[str]) -> str:
-    """The verdict under several criteria for the same thing: undecided unless all of them give the same."""
-    return next(iter(verdicts)) if len(verdicts) == 1 else UNDECIDED
-
-
-def all_hold(verdicts: set[str]) -> str:
-    """The verdict of a conjunction: one part that is not reproduced is enough against it."""
-    return next(verdict for verdict in (NOT_REPRODUCED, UNDECIDED, REPRODUCED) if verdict in verdicts)
-
-
-def one_holds(verdicts: set[str]) -> str:
-    """The verdict of a disjunction: one part that is reproduced is enough for it."""
-    return next(verdict for verdict in (REPRODUCED, UNDECIDED, NOT_REPRODUCED) if verdict in verdicts)
+def agreed(sides: Collection[int]) -> int:
+    """The side under several criteria for the same thing: 0 unless all of them give the same."""
+    return min(sides) if len(set(sides)) == 1 else 0
 
 
 def rule(
-    claim: str, statement: str, *, part: str, test: str, above: float | None = None, below: float | None = None,
-    off: float | None = None, combine: Callable[[set[str]], str] = agree, about: str = "", figure: str = "",
+    claim: str, statement: str, *, part: str, above: float | None = None, below: float | None = None,
+    off: float | None = None, combine: Callable[[Collection[int]], int] = agreed, about: str = "", figure: str = "",
     source: str = "",
 ) -> Callable[[Callable[..., Effect]], Callable[..., Row]]:  # fmt: skip
     """Make a function that measures an :class:`Effect` a rule of ``claim``, which gives a :class:`Row`.
 
-    Its intervals are held against one of ``above``, ``below`` and ``off`` (:func:`verdict_of`); ``combine`` makes one
-    verdict of those of several estimates. All texts may have braces, which the effect's ``names`` fill; without a
-    ``figure`` or a ``source`` the row has the claim's.
+    The effect's intervals are held against one of ``above``, ``below`` and ``off`` (:func:`side_of`). Where there are
+    several, ``combine`` decides: all have to agree, ``min``: one that fails is enough against the claim, ``max``: one
+    that holds is enough for it. The texts, and the docstring's first paragraph, which is the row's test, may have
+    braces, which the effect's ``names`` fill. Without ``figure`` and ``source`` the row has the claim's.
     """
     (threshold,) = (value for value in (above, below, off) if value is not None)
 
     def decorate(measure: Callable[..., Effect]) -> Callable[..., Row]:
+        test = " ".join(inspect.getdoc(measure).split("\n\n")[0].split()).removeprefix("The ").removesuffix(".")
+
         @functools.wraps(measure)
         def judge(*args, **options) -> Row:
             effect = measure(*args, **options)
-            name = claim.format(**effect.names)
-            known, reported = CLAIMS[name], effect.estimates[0]
-            found = combine({verdict_of(estimate.interval, above, below, off) for estimate in effect.estimates})
-            verdict = found if effect.enough else UNDECIDED
-            texts = {"statement": statement, "test": test, "figure": figure or known.figure, "part": part,
-                     "about": about}  # fmt: skip
+            names = {"threshold": threshold, **effect.names}
+            known, reported = CLAIMS[claim.format(**names)], effect.estimates[0]
+            sides = [side_of(estimate.interval, above, below, off) for estimate in effect.estimates]
+            verdict = VERDICTS[combine(sides) if effect.enough else 0]
+            texts = {"claim": claim, "statement": statement, "test": test, "figure": figure or known.figure,
+                     "part": part, "about": about}  # fmt: skip
             return Row(
-                claim=name, verdict=OWN_WORDS[verdict] if known.own else verdict, n=effect.n, effect=effect.words,
+                verdict=OWN_WORDS[verdict] if known.own else verdict, n=effect.n, effect=effect.words,
                 value=reported.value, interval=reported.interval, threshold=float(threshold), profile="",
-                source=source or known.source, **{key: text.format(**effect.names) for key, text in texts.items()},
+                source=source or known.source, **{key: text.format(**names) for key, text in texts.items()},
             )  # fmt: skip
 
         return judge

@@ -1,8 +1,8 @@
 """The rules by which claims are judged, written before the runs that they judge.
 
-Each rule is a function that measures an effect; its decorator says which threshold the effect's interval is held
-against, and makes the row with the verdict. The docstring says what is measured, and what decides beside the interval;
-nothing is softened afterwards.
+Each rule is a function that measures an effect; its decorator says what is claimed and which threshold the effect's
+interval is held against, and makes the row with the verdict. The docstring is the rule: its first paragraph stands in
+the row, with the names in braces filled. Nothing is softened afterwards.
 """
 
 import math
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.stats import gmean
 
 from eureka_lib.analysis import compare
 from eureka_lib.analysis.compare import Estimate
@@ -18,7 +19,7 @@ from eureka_lib.analysis.forecast import ALL, BASELINE, QUESTIONS, WHEN, WHETHER
 from eureka_lib.analysis.gradients import plateau_steps
 from eureka_lib.attention.registry import short_label_of
 from eureka_lib.claims.published import FOLLOW_UP, FOLLOW_UP_SEEDS
-from eureka_lib.claims.registry import CLAIMS, Effect, Row, all_hold, one_holds, rule
+from eureka_lib.claims.registry import CLAIMS, Effect, Row, rule
 from eureka_lib.claims.studies import TWO_STEP, Study
 from eureka_lib.measure.plateaus import ACCURACY, PLATEAU_SHARE, STRICT_THRESHOLD, Plateau
 from eureka_lib.store import Run
@@ -44,14 +45,11 @@ GUESS = 0.5  # what a constant forecast gets
 # ---- C1, C7, C8: the phenomenon
 
 
-@rule(
-    "{claim}", "There is a long plateau in {what}.", part="plateau", about="{about}", above=MAJORITY,
-    test=f"Wilson interval of the share of seeds on the plateau for at least {PLATEAU_SHARE:.0%} of the budget",
-)  # fmt: skip
+@rule("{claim}", "There is a long plateau in {what}.", part="plateau", about="{about}", above=MAJORITY)
 def long_plateau(runs: Sequence[Run], study: Study = TWO_STEP) -> Effect:
-    """Most seeds lie on the plateau for ``PLATEAU_SHARE`` of the budget.
+    """The Wilson interval of the share of seeds on the plateau for at least {long:.0%} of the budget.
 
-    Effect: share of runs that do, whether or not they leave it afterwards.
+    Whether or not they leave it afterwards: a run without an Eureka-moment (EM) has been on the plateau all the same.
     """
     long, leaps = sum(map(study.plateau.is_long, runs)), _leaps(runs, study.plateau)
     happened = sum(leap.happened for leap in leaps)
@@ -62,16 +60,12 @@ def long_plateau(runs: Sequence[Run], study: Study = TWO_STEP) -> Effect:
     return Effect([_rate(long, len(runs))], len(runs), words, _names(study))
 
 
-@rule(
-    "{claim}", "The plateau ends abruptly in {what}.", part="jump", about="{about}", above=MAJORITY,
-    test="Wilson interval of the share of seeds that leave a long plateau in less time than they lay there",
-)  # fmt: skip
+@rule("{claim}", "The plateau ends abruptly in {what}.", part="jump", about="{about}", above=MAJORITY)
 def abrupt_jump(runs: Sequence[Run], study: Study = TWO_STEP) -> Effect:
-    """Most seeds that leave a long plateau leave it abruptly, that is in less time than they lay there.
+    """The Wilson interval of the share of seeds that leave a long plateau in less time than they lay there.
 
-    Effect: share of abrupt jumps among the runs with such a plateau that have their Eureka-moment (EM). The others are
-    censored: how they will leave the plateau, if ever, is not known, so they count neither for the claim nor against
-    it. A jump that is not finished by the end of the budget counts against it.
+    Of the runs with such a plateau, those count that have their EM. The others are censored: how they will leave it, if
+    ever, is not known. A jump that is not finished by the end of the budget counts against the claim.
     """
     long = [run for run in runs if study.plateau.is_long(run)]
     left = [run for run in long if study.plateau.leap(run).happened]
@@ -85,21 +79,17 @@ def abrupt_jump(runs: Sequence[Run], study: Study = TWO_STEP) -> Effect:
 
 def _names(study: Study) -> dict[str, str]:
     return {"claim": study.claim, "what": study.about or "the two-step task", "about": study.about,
-            "notebook": CLAIMS[study.claim].notebook}  # fmt: skip
+            "notebook": CLAIMS[study.claim].notebook, "long": PLATEAU_SHARE}  # fmt: skip
 
 
 # ---- C2, C3: other networks, single steps, probes
 
 
-@rule(
-    "C2", "A convolutional network (ResNet) has no such plateau on the same task.", part="no plateau", above=MAJORITY,
-    test=f"Wilson interval of the share of ResNet9 seeds with an EM within {AT_ONCE_SHARE:.0%} of the ViT's budget",
-)  # fmt: skip
+@rule("C2", "A convolutional network (ResNet) has no such plateau on the same task.", part="no plateau", above=MAJORITY)
 def no_plateau_without_attention(resnets: Sequence[Run], vits: Sequence[Run]) -> Effect:
-    """Most ResNet seeds solve the task at once, that is within ``AT_ONCE_SHARE`` of the ViT's budget.
+    """The Wilson interval of the share of ResNet9 seeds with an EM within {at_once:.0%} of the ViT's budget.
 
-    Effect: share of ResNet runs with an EM by then. The log-rank test between the two networks' EM times is reported
-    beside it and decides nothing.
+    The log-rank test between the two networks' EM times is reported beside it and decides nothing.
     """
     moments, others = _leaps(resnets), _leaps(vits)
     quick, limit = _at_once(moments, vits[0].history["step"].iloc[-1])
@@ -108,33 +98,32 @@ def no_plateau_without_attention(resnets: Sequence[Run], vits: Sequence[Run]) ->
         f"{step_text(median_step(moments))}, ViT: {step_text(median_step(others))}; "
         f"log-rank p = {log_rank(moments, others):.2g}"
     )
-    return Effect([_rate(quick, len(moments))], len(moments), words)
+    return Effect([_rate(quick, len(moments))], len(moments), words, {"at_once": AT_ONCE_SHARE})
 
 
-@rule(
-    "C3", "Each step alone is learned at once: the {which}.", part="{which} alone", above=MAJORITY,
-    test=f"Wilson interval of the share of seeds with an EM within {AT_ONCE_SHARE:.0%} of the budget",
-)  # fmt: skip
+@rule("C3", "Each step alone is learned at once: the {which}.", part="{which} alone", above=MAJORITY)
 def single_step_at_once(runs: Sequence[Run], which: str, budget: int) -> Effect:
-    """Most seeds learn a single step, ``which``, at once: C2's rule for a control."""
+    """The Wilson interval of the share of seeds with an EM within {at_once:.0%} of the budget.
+
+    C2's rule for a control that has a single step, ``which``.
+    """
     moments = _leaps(runs)
     quick, limit = _at_once(moments, budget)
     words = (
         f"{quick} of {len(moments)} seeds have their EM within {limit:.0f} steps of {budget}; "
         f"{step_text(median_step(moments))}"
     )
-    return Effect([_rate(quick, len(moments))], len(moments), words, {"which": which})
+    return Effect([_rate(quick, len(moments))], len(moments), words, {"which": which, "at_once": AT_ONCE_SHARE})
 
 
 @rule(
     "C3", "The plateau comes from the multi-step structure: two steps take longer together than alone.",
-    part="together slower", below=1, combine=all_hold,
-    test="bootstrap intervals of the ratios at {confidence:.1%}, which is 95 % for all (Bonferroni), all below 1",
+    part="together slower", below=1, combine=min,
 )  # fmt: skip
 def slower_together(controls: Mapping[str, Sequence[Run]], runs: Sequence[Run]) -> Effect:
-    """The weaker reading: the two steps together take longer than either of them alone.
+    """The bootstrap intervals of the ratios at {confidence:.1%}, which is 95 % for all (Bonferroni), all below 1.
 
-    Effect: for each control, its mean restricted EM time over the two-step task's; the larger ratio is reported.
+    For each control, its mean restricted EM time over the two-step task's; the larger ratio is reported.
     """
     confidence = _bonferroni(len(controls))
     ratios = {which: compare.time_ratio(_leaps(c), _leaps(runs), confidence) for which, c in controls.items()}
@@ -153,15 +142,14 @@ def slower_together(controls: Mapping[str, Sequence[Run]], runs: Sequence[Run]) 
 @rule(
     "C3", "The information is there: each input is recognised long before the Eureka-moment.",
     part="inputs recognised", above=RECOGNISED, figure="08_every_run", source="diagnostics, appendix",
-    test=f"bootstrap interval over runs of the mean accuracy, above {RECOGNISED}",
 )  # fmt: skip
 def information_is_there(accuracies: Sequence[float], untrained: Sequence[float]) -> Effect:
-    """Each input is recognised long before the EM.
+    """The bootstrap interval over runs of the mean accuracy, above {threshold:g}.
 
-    Effect: accuracy of linear probes for the class of each indicator cell, mean of the two, on all tokens.
-    ``untrained``, the same at the initial weights, is reported beside it and decides nothing.
+    Of linear probes for the class of each indicator cell, mean of the two, on all tokens. ``untrained``, the same at
+    the initial weights, is reported beside it and decides nothing.
     """
-    found = _mean(accuracies)
+    found = compare.paired_difference(accuracies, [0.0])  # the mean
     words = (
         f"linear probes for the indicators' classes on all tokens of the last block, half-way to the EM: held-out "
         f"accuracy {found}; at the initial weights {np.mean(untrained):.2f}"
@@ -172,15 +160,14 @@ def information_is_there(accuracies: Sequence[float], untrained: Sequence[float]
 @rule(
     "C3", "The comparison is not made yet: before the Eureka-moment CLS does not know which target counts.",
     part="not compared yet", below=NOT_YET_MADE, figure="08_every_run", source="diagnostics, appendix",
-    test=f"bootstrap interval over runs of the mean accuracy, below {NOT_YET_MADE}",
 )  # fmt: skip
 def comparison_is_not_made(accuracies: Sequence[float], afterwards: Sequence[float]) -> Effect:
-    """The comparison is not made yet.
+    """The bootstrap interval over runs of the mean accuracy, below {threshold:g}.
 
-    Effect: accuracy of linear probes for "which target" on CLS. ``afterwards``, the same at the end of the runs that
-    had their EM, is reported beside it and decides nothing.
+    Of linear probes for "which target" on CLS. ``afterwards``, the same at the end of the runs that had their EM, is
+    reported beside it and decides nothing.
     """
-    found = _mean(accuracies)
+    found = compare.paired_difference(accuracies, [0.0])  # the mean
     after = f"{np.mean(afterwards):.2f} ({len(afterwards)} runs)" if len(afterwards) else "not known, no run had it"
     words = (
         f'linear probes for "which target" on CLS of the last block, half-way to the EM: held-out accuracy {found}; '
@@ -195,19 +182,17 @@ def comparison_is_not_made(accuracies: Sequence[float], afterwards: Sequence[flo
 
 @rule(
     "C4", "On the plateau W_Q and W_K are starved of gradient, while W_V gets plenty.", part="queries, keys starve",
-    above=1, combine=all_hold, test="bootstrap intervals over runs of both ratios, above 1 (the row has the smaller "
-    "ratio's)",
+    above=1, combine=min,
 )  # fmt: skip
 def starved(runs: Sequence[Run], sizes: pd.DataFrame) -> Effect:
-    """On the plateau W_V gets more gradient than W_Q, and more than W_K.
+    """The bootstrap intervals over runs of both ratios, above 1 (the row has the smaller ratio's).
 
-    Effect: for each run the geometric mean of |grad W_V| / |grad W_Q| over its kept steps on the plateau (after step 0,
-    before the EM if there is one, test accuracy in the plateau's band), and the same for W_K; then the geometric mean
-    over runs. The smaller ratio is reported. Runs without such a step are left out, and n counts the others; fewer than
-    ``FEWEST_RUNS`` of them leave it undecided.
+    For each run the geometric mean of |grad W_V| / |grad W_Q| over its kept steps on the plateau (after step 0, before
+    the EM if there is one, test accuracy in the plateau's band), and the same for W_K; then the geometric mean over
+    runs. Runs without such a step are left out; fewer than ``FEWEST_RUNS`` others leave it undecided.
     """
     plateaus = [rows for rows in (_plateau(run, sizes) for run in runs) if len(rows)]
-    to_q, to_k = (_estimated(compare.geometric_mean, [_typical(rows["W_V"] / rows[name]) for rows in plateaus])
+    to_q, to_k = (_estimated(compare.geometric_mean, [gmean(rows["W_V"] / rows[name]) for rows in plateaus])
                   for name in ("W_Q", "W_K"))  # fmt: skip
     words = (
         f"mean absolute gradient of W_V over that of W_Q: {to_q}, over that of W_K: {to_k}; "
@@ -218,18 +203,18 @@ def starved(runs: Sequence[Run], sizes: pd.DataFrame) -> Effect:
 
 @rule(
     "C4", "The softmax is the cause: with NormSoftmax, W_Q and W_K are starved less.", part="softmax is the cause",
-    above=1, test="bootstrap interval over seeds of the paired ratio, above 1",
+    above=1,
 )  # fmt: skip
 def because_of_softmax(runs: Sequence[Run], others: Sequence[Run], sizes: pd.DataFrame) -> Effect:
-    """With NormSoftmax, at equal seeds and learning rate, W_Q and W_K are starved less.
+    """The bootstrap interval over seeds of the paired ratio, above 1.
 
-    Effect: for each softmax run in ``runs``, and the NormSoftmax run of the same seed in ``others``, the geometric mean
-    of |grad W_V| over the mean of |grad W_Q| and |grad W_K|, over the same kept steps: after step 0, up to the earlier
-    of the two runs' EMs (or ends). Then the geometric mean over seeds of the first over the second; with fewer than
-    ``FEWEST_RUNS`` pairs undecided.
+    For each softmax run in ``runs``, and the NormSoftmax run of the same seed in ``others``, at equal learning rates,
+    the geometric mean of |grad W_V| over the mean of |grad W_Q| and |grad W_K|, over the same kept steps: after step 0,
+    up to the earlier of the two runs' EMs (or ends). Then the geometric mean over seeds of the first over the second;
+    with fewer than ``FEWEST_RUNS`` pairs undecided.
     """
     pairs = [pair for pair in (_same_steps(*two, sizes) for two in zip(runs, others, strict=True)) if len(pair[0])]
-    ratio = _estimated(compare.geometric_mean, [_typical(_imbalance(a) / _imbalance(b)) for a, b in pairs])
+    ratio = _estimated(compare.geometric_mean, [gmean(_imbalance(a) / _imbalance(b)) for a, b in pairs])
     words = (
         f"gradient of W_V over the mean of those of W_Q and W_K, softmax's over NormSoftmax's at the same steps: "
         f"{ratio}; geometric mean over {len(pairs)} seeds"
@@ -239,14 +224,13 @@ def because_of_softmax(runs: Sequence[Run], others: Sequence[Run], sizes: pd.Dat
 
 @rule(
     "C4", "Attention is ill-distributed on the plateau: more even than after the Eureka-moment.", part="too even",
-    above=0, figure="07_entropy", test="bootstrap interval over runs of the paired difference, above 0",
+    above=0, figure="07_entropy",
 )  # fmt: skip
 def ill_distributed(runs: Sequence[Run], sizes: pd.DataFrame) -> Effect:
-    """Before the EM the attention is too even, more so than after it.
+    """The bootstrap interval over runs of the paired difference, above 0.
 
-    Effect: in runs that have an EM, the mean normalised entropy over all rows, heads and layers on the kept steps of
-    the plateau (as in :func:`starved`), minus that at the last kept step; mean over runs, paired. With fewer than
-    ``FEWEST_RUNS`` runs undecided.
+    In runs that have an EM, the mean normalised entropy over all rows, heads and layers on the kept steps of the
+    plateau (as in :func:`starved`), minus that at the last kept step. With fewer than ``FEWEST_RUNS`` runs undecided.
     """
     jumped = [run for run in runs if ACCURACY.leap(run).happened and len(_plateau(run, sizes))]
     before = [_plateau(run, sizes)["entropy"].mean() for run in jumped]
@@ -274,12 +258,9 @@ def earlier(
             for level in plateau.thresholds]  # fmt: skip
 
 
-@rule(
-    "C5", "{name} alleviates the plateau.", part="earlier", about="{name}", below=1,
-    test="bootstrap interval of the ratio of restricted mean EM times, below 1 under both EM thresholds",
-)  # fmt: skip
+@rule("C5", "{name} alleviates the plateau.", part="earlier", about="{name}", below=1)
 def alleviates(runs: Sequence[Run], baseline: Sequence[Run], name: str) -> Effect:
-    """A fix's EMs come :func:`earlier` than the baseline's."""
+    """The bootstrap interval of the ratio of restricted mean EM times, below 1 under both EM thresholds."""
     ratio, strict = earlier(runs, baseline)
     words = (
         f"mean time to the EM (restricted to the budget), over softmax's: {ratio}; with the EM at an accuracy "
@@ -290,13 +271,13 @@ def alleviates(runs: Sequence[Run], baseline: Sequence[Run], name: str) -> Effec
 
 @rule(
     "C6", "{name} needs fewer training steps (v1: 95 % of the baseline in 20 % of the steps).", part="fewer steps",
-    about="{name}", below=1, test="bootstrap interval of the ratio of restricted mean times, below 1",
+    about="{name}", below=1,
 )  # fmt: skip
 def fewer_steps(runs: Sequence[Run], baseline: Sequence[Run], name: str) -> Effect:
-    """A fix reaches ``CLOSE_TO_BASELINE`` of the baseline's mean final accuracy in fewer steps.
+    """The bootstrap interval of the ratio of restricted mean times, below 1.
 
-    Effect: mean steps to the first evaluation there, restricted to the budget, over the baseline's. The paper's first
-    version has 0.2, which the interval is to be compared with by the reader.
+    To the first evaluation at ``CLOSE_TO_BASELINE`` of the baseline's mean final accuracy. The paper's first version
+    has a ratio of 0.2, which the interval is to be compared with by the reader.
     """
     level = CLOSE_TO_BASELINE * float(np.mean(_final(baseline)))
     times, others = ([compare.first_step_at(*run.accuracy, level) for run in group] for group in (runs, baseline))
@@ -305,23 +286,17 @@ def fewer_steps(runs: Sequence[Run], baseline: Sequence[Run], name: str) -> Effe
     return Effect([ratio], len(runs) + len(baseline), words, {"name": name})
 
 
-@rule(
-    "C6", "{name} makes learning the intermediate task likelier.", part="likelier", about="{name}", above=1,
-    test="exact interval of the odds ratio, above 1 under both EM thresholds",
-)  # fmt: skip
+@rule("C6", "{name} makes learning the intermediate task likelier.", part="likelier", about="{name}", above=1)
 def likelier(runs: Sequence[Run], baseline: Sequence[Run], name: str) -> Effect:
-    """More of a fix's runs have an EM in the budget, under both EM thresholds."""
+    """The exact interval of the odds ratio, above 1 under both EM thresholds."""
     estimates = _odds(runs, baseline)
     words = f"EMs in the budget: {_counts(runs, baseline)}; odds ratio {estimates[0]}"
     return Effect(estimates, len(runs) + len(baseline), words, {"name": name})
 
 
-@rule(
-    "C6", "{name} gives a higher final accuracy.", part="more accurate", about="{name}", above=0,
-    test="bootstrap interval of the difference of mean final accuracies, above 0",
-)  # fmt: skip
+@rule("C6", "{name} gives a higher final accuracy.", part="more accurate", about="{name}", above=0)
 def more_accurate(runs: Sequence[Run], baseline: Sequence[Run], name: str) -> Effect:
-    """A fix's mean final test accuracy is higher."""
+    """The bootstrap interval of the difference of mean final accuracies, above 0."""
     difference = compare.mean_difference(_final(runs), _final(baseline))
     words = (
         f"mean final test accuracy {np.mean(_final(runs)):.3f} against softmax's {np.mean(_final(baseline)):.3f}; "
@@ -336,12 +311,9 @@ def judge_fix(method: str, runs: Sequence[Run], baseline: Sequence[Run], regime:
     return [judge(runs, baseline, name) for judge in (alleviates, fewer_steps, likelier, more_accurate)]
 
 
-@rule(
-    "{claim}", "{name} helps in {about}.", part="{name}", about="{about}", below=1, figure="{notebook}_times",
-    test="bootstrap interval of the ratio of restricted mean times to the leap, below 1 under all its thresholds",
-)  # fmt: skip
+@rule("{claim}", "{name} helps in {about}.", part="{name}", about="{about}", below=1, figure="{notebook}_times")
 def helps(method: str, runs: Sequence[Run], baseline: Sequence[Run], study: Study) -> Effect:
-    """A fix's leaps off a loss's plateau come :func:`earlier` than the baseline's.
+    """The bootstrap interval of the ratio of restricted mean times to the leap, below 1 under all its thresholds.
 
     The same ratio for merely leaving the plateau is reported beside it and decides nothing: a run may leave early and
     then linger on a shelf below.
@@ -361,7 +333,11 @@ def helps(method: str, runs: Sequence[Run], baseline: Sequence[Run], study: Stud
 
 
 def _shortened(method: str, runs: Sequence[Run], baseline: Sequence[Run], confidence: float) -> Effect:
-    """The EMs of ``method`` come :func:`earlier` than softmax's, each at its own tuned learning rate."""
+    """The bootstrap interval of the ratio of restricted mean EM times at {confidence:.1%}, which is 95 % for all
+    methods (Bonferroni), below {threshold:g} under both EM thresholds.
+
+    Each method has its own tuned learning rate.
+    """
     ratio, strict = earlier(runs, baseline, confidence=confidence)
     words = (
         f"mean time to the EM (restricted to the budget), in units of softmax's: {ratio}; with the EM at an accuracy "
@@ -371,16 +347,8 @@ def _shortened(method: str, runs: Sequence[Run], baseline: Sequence[Run], confid
     return Effect([ratio, strict], len(runs) + len(baseline), words, names)
 
 
-_ZOO_TEST = (
-    "bootstrap interval of the ratio of restricted mean EM times at {{confidence:.1%}}, which is 95 % for all methods "
-    "(Bonferroni), below {:g} under both EM thresholds"
-)
-shortens = rule("Z1", "{name} shortens the plateau.", part="{name}", below=SHORTER, test=_ZOO_TEST.format(SHORTER))(
-    _shortened
-)
-removes = rule("Z2", "{name} removes the plateau.", part="{name}", below=REMOVED, test=_ZOO_TEST.format(REMOVED))(
-    _shortened
-)
+shortens = rule("Z1", "{name} shortens the plateau.", part="{name}", below=SHORTER)(_shortened)
+removes = rule("Z2", "{name} removes the plateau.", part="{name}", below=REMOVED)(_shortened)
 
 
 def judge_zoo(groups: Groups) -> list[Row]:
@@ -393,13 +361,13 @@ def judge_zoo(groups: Groups) -> list[Row]:
 
 @rule(
     "Z3", "With QR's doubly stochastic attention more seeds have their Eureka-moment than with softmax.", part="QR",
-    above=1, test="exact interval of the odds ratio, above 1 under both EM thresholds",
+    above=1,
 )  # fmt: skip
 def qr_jumps_more_often(groups: Mapping[tuple[str, float], Sequence[Run]]) -> Effect:
-    """Over the follow-up's learning rates, more of QR's runs have an EM than of softmax's.
+    """The exact interval of the odds ratio, above 1 under both EM thresholds.
 
-    Effect: odds of an EM in the budget, QR's over softmax's, the runs of all rates taken together, under both EM
-    thresholds. Undecided also if nobody or everybody has an EM.
+    Odds of an EM in the budget, QR's over softmax's, the runs of all rates taken together. Undecided also if nobody or
+    everybody has an EM.
     """
     qr, softmax = ([run for (name, _), runs in groups.items() if name == method for run in runs]
                    for method in ("qr", "softmax"))  # fmt: skip
@@ -415,15 +383,14 @@ def qr_jumps_more_often(groups: Mapping[tuple[str, float], Sequence[Run]]) -> Ef
 
 
 @rule(
-    "C5", "Temperature matters.", part="scale x {scale:g}", about="temperature", off=1, combine=one_holds,
-    figure="03_fixed_temperature", test="bootstrap interval of the ratio at {confidence:.1%}, which is 95 % for all "
-    "{scales} scales (Bonferroni)",
+    "C5", "Temperature matters.", part="scale x {scale:g}", about="temperature", off=1, combine=max,
+    figure="03_fixed_temperature",
 )  # fmt: skip
 def temperature_matters(groups: Mapping[float, Sequence[Run]]) -> Effect:
-    """Some fixed temperature has EM times other than the default's, ``groups[1]``.
+    """The bootstrap interval of the ratio at {confidence:.1%}, which is 95 % for all {scales} scales (Bonferroni).
 
-    Effect: the ratio of mean restricted EM times, of each scale over the default one; that which is farthest from 1 (on
-    a logarithmic axis) is reported.
+    Mean restricted EM time at each scale over that at the default one, ``groups[1]``; that which is farthest from 1 (on
+    a logarithmic axis) is reported, and one that excludes 1 is enough.
     """
     others = {scale: runs for scale, runs in groups.items() if scale != 1}
     confidence = _bonferroni(len(others))
@@ -442,13 +409,11 @@ def temperature_matters(groups: Mapping[float, Sequence[Run]]) -> Effect:
 @rule(
     "C6", "{name} is more robust to hyper-parameters.", part="{name}", about="robustness", above=0,
     figure="06_learning_rate_weight_decay",
-    test="bootstrap interval over cells of the mean difference of EM rates, above 0",
 )  # fmt: skip
 def more_robust(rates: pd.DataFrame, method: str) -> Effect:
-    """Over a grid of hyper-parameters, a fix has its EM in more of the runs than softmax.
+    """The bootstrap interval over cells of the mean difference of EM rates, above 0.
 
-    ``rates`` has a row per cell of the grid, columns "softmax" and ``method``: EM rates. Effect: mean difference over
-    cells (paired).
+    ``rates`` has a row per cell of the grid, columns "softmax" and ``method``: EM rates. The cells are paired.
     """
     difference = compare.paired_difference(rates[method], rates["softmax"])
     words = (
@@ -465,14 +430,11 @@ def more_robust(rates: pd.DataFrame, method: str) -> Effect:
 FORECASTS = {WHETHER: ("F1", "whether the Eureka-moment comes within the budget"), WHEN: ("F2", "when it comes")}
 
 
-@rule(
-    "{claim}", "The beginning of a run forecasts {what}.", part="better than a guess", above=GUESS,
-    test=f"bootstrap interval over held-out runs of the {{measure}}, above {GUESS:g}",
-)  # fmt: skip
+@rule("{claim}", "The beginning of a run forecasts {what}.", part="better than a guess", above=GUESS)
 def forecasts(judged: pd.DataFrame, question: str) -> Effect:
-    """The early signs together forecast it better than a guess.
+    """The bootstrap interval over held-out runs of the {measure}, above {threshold:g}.
 
-    Effect: AUC (whether) or concordance index (when) of the predictor ``ALL``.
+    The measure is the AUC (whether) or the concordance index (when), of the predictor ``ALL``.
     """
     row, names = _forecast(judged, question)
     found = Estimate(row["value"], row["low"], row["high"])
@@ -486,12 +448,11 @@ def forecasts(judged: pd.DataFrame, question: str) -> Effect:
 @rule(
     "{claim}", "A look inside the network forecasts {what} better than the losses alone.",
     part="better than the losses", above=0,
-    test="bootstrap interval over held-out runs of the paired difference of the {measure}, above 0",
 )  # fmt: skip
 def tells_more_than_the_losses(judged: pd.DataFrame, question: str) -> Effect:
-    """A look inside the network forecasts it better than its losses alone do.
+    """The bootstrap interval over held-out runs of the paired difference of the {measure}, above 0.
 
-    Effect: AUC or concordance index of ``ALL`` minus that of ``BASELINE``, both fitted on the same runs and judged on
+    The measure of ``ALL`` minus that of ``BASELINE``, both fitted on the same runs and judged on
     the same resamples of the held-out ones.
     """
     row, names = _forecast(judged, question)
@@ -565,10 +526,6 @@ def _final(runs: Sequence[Run]) -> list[float]:
     return [run.final_accuracy for run in runs]
 
 
-def _mean(values: Sequence[float]) -> Estimate:
-    return compare.paired_difference(values, np.zeros(len(values)))
-
-
 def _kept(run: Run, sizes: pd.DataFrame) -> pd.DataFrame:
     """The rows of a run by step, ascending."""
     return sizes[sizes["run"] == run.key].set_index("step").sort_index()
@@ -592,11 +549,6 @@ def _same_steps(run: Run, other: Run, sizes: pd.DataFrame) -> tuple[pd.DataFrame
 
 def _imbalance(rows: pd.DataFrame) -> pd.Series:
     return rows["W_V"] / rows[["W_Q", "W_K"]].mean(axis=1)
-
-
-def _typical(ratios: pd.Series) -> float:
-    """Geometric mean over the steps of a run."""
-    return float(np.exp(np.log(ratios).mean()))
 
 
 def _estimated(estimate: Callable[..., Estimate], *samples: Sequence[float]) -> Estimate:

@@ -64,7 +64,7 @@ def plot_methods(
             axis.axhline(value, color=DERIVED, ls="--", lw=1, zorder=1)
         k = count([plateau.leap(run) for run in groups[method]])
         axis.set_title(f"{short_label_of(method)}:\n{k} {plateau.event}s", fontsize=9)
-        axis.set_ylabel(label)
+        axis.set(ylabel=label, ylim=(0, 1.02) if plateau.loss is None else None)
         axis.label_outer()
     for axis in [*axes.values()][2::3] or [*axes.values()][-1:]:
         for name, value in lines.items():

@@ -38,9 +38,9 @@ def plot_rows(axis: Axes, rows: Mapping[str, Groups], plateau: Plateau = ACCURAC
         for i, (name, runs) in enumerate(groups.items()):
             moments, colour = [plateau.leap(run) for run in runs], colour_of(name)
             middle = row + (i + 0.5) * share - 0.5
-            for moment, shift in zip(moments, _shifts([moment.step for moment in moments]), strict=True):
+            for moment, shift in zip(moments, _shifts([moment.step for moment in moments], 0.36 * share), strict=True):
                 face = colour if moment.happened else "none"
-                axis.plot(moment.step, middle + share * shift, "o", ms=4.5, mfc=face, mec=colour, mew=1)
+                axis.plot(moment.step, middle + shift, "o", ms=4.5, mfc=face, mec=colour, mew=1)
             ends = [middle - 0.38 * share, middle + 0.38 * share]
             axis.plot([compare.restricted_times(moments).mean()] * 2, ends, color="black", lw=1.6, zorder=5)
     axis.set(yticks=range(len(rows)), yticklabels=rows, xlim=(0, None), ylim=(-0.5, len(rows) - 0.5))
@@ -48,13 +48,13 @@ def plot_rows(axis: Axes, rows: Mapping[str, Groups], plateau: Plateau = ACCURAC
     axis.invert_yaxis()
 
 
-def _shifts(steps: Sequence[int]) -> np.ndarray:
-    """Vertical shifts, in rows, that keep apart the marks of one row that stand at the same step."""
+def _shifts(steps: Sequence[int], most: float) -> np.ndarray:
+    """Vertical shifts, in rows and at ``most`` that far, that keep apart the marks that stand at the same step."""
     steps = np.asarray(steps)
     shifts = np.zeros(len(steps))
     for step in np.unique(steps):
         same = steps == step
-        reach = min(0.36, 0.06 * (same.sum() - 1))
+        reach = min(most, 0.06 * (same.sum() - 1))
         shifts[same] = np.linspace(-reach, reach, same.sum())
     return shifts
 

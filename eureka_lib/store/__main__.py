@@ -13,9 +13,8 @@ import pandas as pd
 
 from eureka_lib.analysis.eureka import eureka_moment
 from eureka_lib.store import Run, RunStore, StoreError
-from eureka_lib.store.contents import entries, merge, remove, size_of, sound_runs, useless, with_weights
+from eureka_lib.store.contents import entries, merge, remove, size_of, sound_runs, useless
 from eureka_lib.store.table import history_table, matching, run_table, write
-from eureka_lib.validation import check_choice
 
 EPILOG = """\
 examples:
@@ -31,22 +30,9 @@ A condition NAME=VALUE names a column of the exported table, such as training.st
 """
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m eureka_lib.store", description="List, verify, export, prune and merge stored runs.",
-        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("command", help=", ".join(COMMANDS))
-    parser.add_argument("words", nargs="*", help="a file (export), another store's folder (merge), conditions")
-    parser.add_argument("--store", type=Path, metavar="FOLDER", help="default: $EUREKA_STORE, or the checkout's runs")
-    parser.add_argument("--histories", action="store_true", help="export: a row per evaluation, not per run")
-    parser.add_argument("--yes", action="store_true", help="prune: do it")
-    return parser
-
-
-def list_runs(store: RunStore, words: list[str], options: argparse.Namespace) -> int:
+def list_runs(store: RunStore, options: argparse.Namespace) -> int:
     """Print the runs that meet the conditions, with the settings in which they differ."""
-    table, _ = _selected(store, words)
+    table, _ = _selected(store, options)
     marks = [name for name in ("eureka_moment", "eureka_step", "last.test_accuracy") if name in table]
     settings = [name for name in table if not name.startswith(("last.", "meta.")) and name not in ("key", *marks)]
     differ = [name for name in settings if table[name].nunique(dropna=False) > 1]
@@ -56,38 +42,31 @@ def list_runs(store: RunStore, words: list[str], options: argparse.Namespace) ->
     return 0
 
 
-def verify_runs(store: RunStore, words: list[str], options: argparse.Namespace) -> int:
+def verify_runs(store: RunStore, options: argparse.Namespace) -> int:
     """Verify every file of every run, and say which do not fit."""
-    _conditions(words, none_for="verify")
-    damaged = sound = 0
-    for entry in map(with_weights, entries(store)):
-        if entry.run:
-            sound += 1
-        else:
-            damaged += 1
-            print(f"{entry.folder.name}: {entry.problem}")
-    print(f"{sound} runs in {store.folder} are what they say, {damaged} are not")
+    found = list(entries(store, weights=True))
+    damaged = [entry for entry in found if not entry.run]
+    for entry in damaged:
+        print(f"{entry.folder.name}: {entry.problem}")
+    print(f"{len(found) - len(damaged)} runs in {store.folder} are what they say, {len(damaged)} are not")
     return 1 if damaged else 0
 
 
-def export_runs(store: RunStore, words: list[str], options: argparse.Namespace) -> int:
+def export_runs(store: RunStore, options: argparse.Namespace) -> int:
     """Write the runs that meet the conditions as a table."""
-    if not words or "=" in words[0]:
-        raise ValueError("export needs a file: runs.csv or runs.parquet")
-    table, runs = _selected(store, words[1:])
+    table, runs = _selected(store, options)
     if options.histories:
-        chosen = set(table["key"])
-        table = history_table([run for run in runs if run.key in chosen])
-    write(table, Path(words[0]))
-    print(f"{len(table)} rows, {len(table.columns)} columns in {words[0]}")
+        table = history_table([run for run in runs if run.key in set(table["key"])])
+    write(table, options.file)
+    print(f"{len(table)} rows, {len(table.columns)} columns in {options.file}")
     return 0
 
 
-def prune_store(store: RunStore, words: list[str], options: argparse.Namespace) -> int:
+def prune_store(store: RunStore, options: argparse.Namespace) -> int:
     """Remove, or without --yes name, what no sweep will ever use, and the runs that meet the conditions, if any."""
     going = list(useless(store))
-    if words:
-        going += [(store.folder / key, "meets the conditions") for key in _selected(store, words)[0]["key"]]
+    if options.conditions:
+        going += [(store.folder / key, "meets the conditions") for key in _selected(store, options)[0]["key"]]
     for path, reason in going:
         print(f"{path.relative_to(store.folder)} ({size_of(path):,} bytes): {reason}")
         if options.yes:
@@ -96,61 +75,72 @@ def prune_store(store: RunStore, words: list[str], options: argparse.Namespace) 
     return 0
 
 
-def merge_stores(store: RunStore, words: list[str], options: argparse.Namespace) -> int:
+def merge_stores(store: RunStore, options: argparse.Namespace) -> int:
     """Copy what another store has and this one lacks."""
-    if len(words) != 1 or not Path(words[0]).is_dir():
-        raise ValueError(f"merge needs the folder of another store, got {' '.join(words) or 'none'}")
+    if not options.other.is_dir():
+        raise ValueError(f"merge needs the folder of another store, got {options.other}")
     counts = Counter()
-    for key, outcome in merge(store, RunStore(words[0])):
+    for key, outcome in merge(store, RunStore(options.other)):
         counts[outcome.split(":")[0]] += 1
         if outcome not in ("copied", "already here"):
             print(f"{key}: {outcome}")
-    print(", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or f"no runs in {words[0]}")
+    print(", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or f"no runs in {options.other}")
     return 1 if counts["damaged"] else 0
 
 
-COMMANDS = {
-    "list": list_runs,
-    "verify": verify_runs,
-    "export": export_runs,
-    "prune": prune_store,
-    "merge": merge_stores,
-}
-
-
-def moments(run: Run) -> dict[str, object]:
-    """The columns of a run's Eureka-moment: whether it had one, and the step of it or at which it is censored."""
+def _moments(run: Run) -> dict[str, object]:
+    """Whether a run had its Eureka-moment, and the step of it or at which it is censored."""
     if "test_accuracy" not in run.history:
         return {}
     moment = eureka_moment(*run.accuracy)
     return {"eureka_moment": moment.happened, "eureka_step": moment.step}
 
 
-def _selected(store: RunStore, words: Sequence[str]) -> tuple[pd.DataFrame, list[Run]]:
+def _selected(store: RunStore, options: argparse.Namespace) -> tuple[pd.DataFrame, list[Run]]:
     """The table of the runs that meet the conditions, and all runs it was chosen from."""
     runs = sound_runs(store)
     if damaged := len(store.keys()) - len(runs):
         print(f"{damaged} damaged runs are left out; verify names them", file=sys.stderr)
-    return matching(run_table(runs, moments), _conditions(words)), runs
+    return matching(run_table(runs, _moments), dict(options.conditions)), runs
 
 
-def _conditions(words: Sequence[str], none_for: str = "") -> dict[str, str]:
-    if words and none_for:
-        raise ValueError(f"{none_for} takes no conditions, got {' '.join(words)}")
-    if wrong := [word for word in words if "=" not in word]:
-        raise ValueError(f"a condition is NAME=VALUE, for example status=diverged; got {wrong[0]!r}")
-    return dict(word.split("=", 1) for word in words)
+def _condition(word: str) -> tuple[str, str]:
+    name, equals, value = word.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"a condition is NAME=VALUE, for example status=diverged; got {word!r}")
+    return name, value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m eureka_lib.store", description="List, verify, export, prune and merge stored runs.",
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument("--store", type=Path, metavar="FOLDER", help="default: $EUREKA_STORE, or the checkout's runs")
+    commands, added = parser.add_subparsers(metavar="COMMAND", required=True), {}
+    for name, command in (("list", list_runs), ("verify", verify_runs), ("export", export_runs),
+                          ("prune", prune_store), ("merge", merge_stores)):  # fmt: skip
+        added[name] = commands.add_parser(name, parents=[where], help=command.__doc__)
+        added[name].set_defaults(command=command)
+    added["export"].add_argument("file", type=Path, help="runs.csv or runs.parquet")
+    added["export"].add_argument("--histories", action="store_true", help="a row per evaluation, not per run")
+    added["prune"].add_argument("--yes", action="store_true", help="do it")
+    added["merge"].add_argument("other", type=Path, help="the folder of another store")
+    for name in ("list", "export", "prune"):
+        added[name].add_argument("conditions", nargs="*", type=_condition, metavar="NAME=VALUE")
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
     parser = _parser()
-    options = parser.parse_intermixed_args(arguments)
+    options = parser.parse_args(arguments)
+    store = RunStore(options.store)
     try:
-        command, store = COMMANDS[check_choice("command", options.command, COMMANDS)], RunStore(options.store)
-        if not store.folder.is_dir() and command is not merge_stores:
+        if not store.folder.is_dir() and options.command is not merge_stores:
             raise ValueError(f"there is no run store in {store.folder}")
-        return command(store, options.words, options)
+        return options.command(store, options)
     except (ValueError, ImportError, StoreError) as problem:
         parser.exit(2, f"eureka_lib.store: {problem}\n")
 

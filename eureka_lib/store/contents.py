@@ -6,54 +6,33 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from eureka_lib.store.runs import SUMS, Run, RunStore, StoreError, read_run, sums_of, weights_name
+from eureka_lib.store.runs import Run, RunStore, StoreError, read_run
 
 LEFT_BEHIND = 24 * 3600  # seconds after which a half-written run or a note of progress is nobody's any more
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A run's folder: the ``run``, or the ``problem`` with it, and whether that is in the files (``damaged``)."""
+    """A run's folder: the ``run``, or the ``problem`` with it, a ValueError if its files are damaged."""
 
     folder: Path
     run: Run | None
-    problem: str = ""
-    damaged: bool = False
+    problem: Exception | None = None
 
 
-def entries(store: RunStore) -> Iterator[Entry]:
-    """Every run's folder in a store, verified but for its weights."""
+def entries(store: RunStore, weights: bool = False) -> Iterator[Entry]:
+    """Every run's folder in a store, verified; also its ``weights``, if asked."""
     for key in store.keys():
         folder = store.folder / key
         try:
-            yield Entry(folder, read_run(folder))
-        except (ValueError, StoreError) as error:
-            yield Entry(folder, None, str(error), damaged=isinstance(error, ValueError))
+            yield Entry(folder, read_run(folder, weights))
+        except (ValueError, StoreError) as problem:
+            yield Entry(folder, None, problem)
 
 
 def sound_runs(store: RunStore) -> list[Run]:
-    """The runs of a store that are what they say; the others are left where they are."""
+    """The runs of a store that are what they say, weights aside; the others are left where they are."""
     return [entry.run for entry in entries(store) if entry.run]
-
-
-def with_weights(entry: Entry) -> Entry:
-    """The entry, with the weights and the list of checksums verified too."""
-    if entry.run is None:
-        return entry
-    try:
-        entry.run.check_weights()
-        files = files_of(entry.run)
-        if files.pop(SUMS) != sums_of(files):
-            raise ValueError(f"its {SUMS} is not that of its files")
-    except (ValueError, StoreError) as error:
-        return Entry(entry.folder, None, str(error), damaged=isinstance(error, ValueError))
-    return entry
-
-
-def files_of(run: Run) -> dict[str, bytes]:
-    """The files that belong to a run, by name; whatever else may lie in its folder does not."""
-    names = ["config.json", "history.csv", "meta.json", SUMS, *map(weights_name, run.weight_steps)]
-    return {name: (run.folder / name).read_bytes() for name in names}
 
 
 def merge(store: RunStore, other: RunStore) -> Iterator[tuple[str, str]]:
@@ -63,20 +42,15 @@ def merge(store: RunStore, other: RunStore) -> Iterator[tuple[str, str]]:
     A store from elsewhere is untrusted data: each run is verified, and only the files of a run are copied. Raises
     StoreError if ``store`` cannot be written.
     """
-    for entry in map(with_weights, entries(other)):
+    for entry in entries(other, weights=True):
         if entry.run is None:
             yield entry.folder.name, f"damaged: {entry.problem}"
+        elif mine := store.load(entry.run.key):
+            same = mine.meta["history_sha256"] == entry.run.meta["history_sha256"]
+            yield mine.key, "already here" if same else "already here, with another history"
         else:
-            yield entry.run.key, _copy(entry.run, store)
-
-
-def _copy(run: Run, store: RunStore) -> str:
-    mine = store.load(run.key)
-    if mine:
-        same = mine.meta["history_sha256"] == run.meta["history_sha256"]
-        return "already here" if same else "already here, with another history"
-    store.put(run.key, files_of(run))
-    return "copied"
+            store.put(entry.run.key, {name: (entry.folder / name).read_bytes() for name in entry.run.file_names})
+            yield entry.run.key, "copied"
 
 
 def useless(store: RunStore) -> Iterator[tuple[Path, str]]:
@@ -86,7 +60,9 @@ def useless(store: RunStore) -> Iterator[tuple[Path, str]]:
     a day ago or more; states of trainings whose run is stored.
     """
     yield from ((path, "was set aside as damaged") for path in _inside(store.folder / "damaged"))
-    yield from ((entry.folder, entry.problem) for entry in map(with_weights, entries(store)) if entry.damaged)
+    for entry in entries(store, weights=True):
+        if isinstance(entry.problem, ValueError):
+            yield entry.folder, str(entry.problem)
     for path in [*_inside(store.folder / ".partial"), *_inside(store.folder / ".progress")]:
         if time.time() - path.stat().st_mtime > LEFT_BEHIND:
             yield path, "was left behind by a killed process"

@@ -23,6 +23,7 @@ from eureka_lib import paths
 
 RESULTS_VERSION = 4  # raise it whenever the same configuration would give other results than before
 SUMS = "SHA256SUMS"
+FILES = ("config.json", "history.csv", "meta.json")
 
 Config = dict[str, Any]
 
@@ -50,6 +51,11 @@ class Run:
         """The steps of which the weights are kept, ascending; none unless they were asked for."""
         return sorted(int(step) for step in self.meta.get("weights_sha256", {}))
 
+    @property
+    def file_names(self) -> list[str]:
+        """The files that belong to it; whatever else may lie in its folder does not."""
+        return [*FILES, SUMS, *map(weights_name, self.weight_steps)]
+
     def weights(self, step: int) -> dict[str, Tensor]:
         """The model's state before training step ``step`` + 1.
 
@@ -67,11 +73,6 @@ class Run:
         if _sha256(data) != self.meta["weights_sha256"][str(step)]:
             raise ValueError(f"{path} does not match the checksum in meta.json")
         return data
-
-    def check_weights(self) -> None:
-        """Raise ValueError unless all kept weights are there and match their checksums."""
-        for step in self.weight_steps:
-            self.weights_data(step)
 
     @property
     def status(self) -> str:
@@ -91,16 +92,13 @@ class Run:
 
 def key_of(facts: Config) -> str:
     """16 hexadecimal digits that name ``facts``, plain values, under the current results version; 1 and 1.0 are one."""
-    text = json.dumps({"results_version": RESULTS_VERSION, "facts": _plain(facts)}, sort_keys=True, allow_nan=False)
-    return _sha256(text.encode())[:16]
+    plain = json.loads(json.dumps(facts, allow_nan=False), parse_float=_number)
+    return _sha256(json.dumps({"results_version": RESULTS_VERSION, "facts": plain}, sort_keys=True).encode())[:16]
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _plain(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def _number(text: str) -> int | float:
+    value = float(text)
+    return int(value) if value.is_integer() else value
 
 
 class RunStore:
@@ -124,9 +122,7 @@ class RunStore:
         if not folder.is_dir():
             return None
         try:
-            run = read_run(folder)
-            run.check_weights()
-            return run
+            return read_run(folder, weights=True)
         except ValueError as error:
             self._set_aside(folder, error)
             return None
@@ -177,30 +173,24 @@ class RunStore:
         With ``replace`` it goes instead. Whoever can read the store can read the run, whatever this user's umask.
         Raises StoreError if it cannot be written.
         """
-        part = self.folder / ".partial" / f"{key}-{uuid.uuid4().hex}"
+        part, final = self.folder / ".partial" / f"{key}-{uuid.uuid4().hex}", self.folder / key
         try:
-            paths.make_folder(part.parent)
-            part.mkdir()
-            for name, data in files.items():
-                _write(part / name, data)
-            _share(part, stat.S_IMODE(self.folder.stat().st_mode))
-            if replace:
-                os.rename(self.folder / key, part.with_suffix(".old"))
-            self._publish(part, self.folder / key)
-        except OSError as error:
-            reason = f"run {key} could not be stored in {self.folder}: {_trouble(error)}"
-            raise StoreError(error.errno, reason) from error
+            with _explained(f"run {key} could not be stored in {self.folder}"):
+                paths.make_folder(part.parent)
+                part.mkdir()
+                for name, data in files.items():
+                    _write(part / name, data)
+                _share(part, stat.S_IMODE(self.folder.stat().st_mode))
+                if replace:
+                    os.rename(final, part.with_suffix(".old"))
+                try:
+                    os.rename(part, final)
+                except OSError:
+                    if not final.is_dir():  # another process has stored the same run: nothing to do
+                        raise
         finally:
             shutil.rmtree(part, ignore_errors=True)
             shutil.rmtree(part.with_suffix(".old"), ignore_errors=True)
-
-    @staticmethod
-    def _publish(part: Path, final: Path) -> None:
-        try:
-            os.rename(part, final)
-        except OSError:
-            if not final.is_dir():  # another process has stored the same run: nothing to do
-                raise
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -209,44 +199,43 @@ class RunStore:
         Raises StoreError if the store cannot be written.
         """
         folder = self.folder.absolute() / ".progress" / uuid.uuid4().hex
-        try:
+        with _explained(f"the run store {self.folder} cannot be written"):
             paths.make_folder(folder.parent)
             folder.mkdir()
-        except OSError as error:
-            raise StoreError(
-                error.errno, f"the run store {self.folder} cannot be written: {_trouble(error)}"
-            ) from error
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def read_run(folder: Path) -> Run:
-    """The run in ``folder``, verified but for its weights.
+def read_run(folder: Path, weights: bool = False) -> Run:
+    """The run in ``folder``, verified, and every file of its ``weights`` too, if asked.
 
     ValueError says what does not fit, StoreError that it cannot be read at all.
     """
-    files = {name: _read(folder / name) for name in ("config.json", "history.csv", "meta.json")}
-    sums = _read(folder / SUMS).decode()
+    sums = _read(folder / SUMS).split(b"\n")
+
+    def checked(name: str) -> bytes:
+        data = _read(folder / name)
+        if sums_of({name: data}).strip() not in sums:
+            raise ValueError(f"its {name} does not match the checksum in {SUMS}")
+        return data
+
+    config, history, meta = map(checked, FILES)
     try:
-        return _parse(folder, files, sums)
+        run = Run(folder, json.loads(config), pd.read_csv(io.BytesIO(history)), json.loads(meta))
+        if (version := run.meta["results_version"]) != RESULTS_VERSION:
+            raise ValueError(f"it is of results version {version}, and now it is {RESULTS_VERSION}")
+        if run.meta["key"] != folder.name:
+            raise ValueError(f"it is run {run.meta['key']}, stored under another name")
+        if weights:
+            for step in run.weight_steps:
+                checked(weights_name(step))
+            if len(sums) != len(run.file_names):  # a line per other file, and the end of the last line
+                raise ValueError(f"its {SUMS} is not that of its files")
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it is not what a run looks like: {type(error).__name__}: {error}") from error
-
-
-def _parse(folder: Path, files: Mapping[str, bytes], sums: str) -> Run:
-    for name, data in files.items():
-        if f"{_sha256(data)}  {name}" not in sums.splitlines():
-            raise ValueError(f"its {name} does not match the checksum in {SUMS}")
-    config, meta = json.loads(files["config.json"]), json.loads(files["meta.json"])
-    if meta["results_version"] != RESULTS_VERSION:
-        raise ValueError(f"it is of results version {meta['results_version']}, and now it is {RESULTS_VERSION}")
-    if meta["key"] != folder.name:
-        raise ValueError(f"it is run {meta['key']}, stored under another name")
-    if _sha256(files["history.csv"]) != meta["history_sha256"]:
-        raise ValueError("its history.csv does not match the checksum in meta.json")
-    return Run(folder, config, pd.read_csv(io.BytesIO(files["history.csv"])), meta)
+    return run
 
 
 def weights_name(step: int) -> str:
@@ -286,6 +275,15 @@ def _share(run: Path, mode: int) -> None:
         for file in run.iterdir():
             file.chmod(mode & 0o444 | 0o600)
         run.chmod(mode)
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn an OSError into a StoreError that says ``what`` failed and why."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(error.errno, f"{what}: {_trouble(error)}") from error
 
 
 def _trouble(error: OSError) -> str:

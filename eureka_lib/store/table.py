@@ -2,65 +2,42 @@
 
 import json
 from ast import literal_eval
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pandas as pd
 
-from eureka_lib.store.runs import Config, Run
+from eureka_lib.store.runs import Run
 from eureka_lib.validation import check_choice
 
-FORMATS = (".csv", ".parquet")
-NO_MEASURES: Callable[[Run], Mapping] = lambda run: {}  # noqa: E731
 
-
-def run_table(runs: Sequence[Run], measures: Callable[[Run], Mapping] = NO_MEASURES) -> pd.DataFrame:
+def run_table(runs: Sequence[Run], measures: Callable[[Run], Mapping] = lambda run: {}) -> pd.DataFrame:
     """A row per run: key, status, every setting by its dotted name, where it comes from, the last evaluation.
 
     ``measures(run)`` gives further columns. Settings that a run does not have, since its task or model has not, are
-    missing values.
+    missing values; lists are JSON text.
     """
-    rows = [
-        {"key": run.key, "status": run.status}
-        | flat(run.config)
-        | {f"last.{name}": value for name, value in run.history.iloc[-1].items()}
-        | dict(measures(run))
-        | {
-            f"meta.{name}": value
-            for name, value in flat(run.meta).items()
-            if not name.startswith(("weights_sha256", "key"))
-        }
+    return _flat(
+        {"key": run.key, "status": run.status, **run.config, "last": dict(run.history.iloc[-1]), **measures(run)}
+        | {"meta": {name: value for name, value in run.meta.items() if name not in ("key", "weights_sha256")}}
         for run in runs
-    ]
-    return _one_type_each(pd.DataFrame(rows))
+    )
 
 
 def history_table(runs: Sequence[Run]) -> pd.DataFrame:
     """A row per evaluation of each run: key, every setting by its dotted name, and what was measured at that step."""
-    tables = [
-        run.history.assign(**{"key": run.key, **flat(run.config)})[["key", *flat(run.config), *run.history]]
-        for run in runs
-    ]
-    return _one_type_each(pd.concat(tables, ignore_index=True) if tables else pd.DataFrame())
+    settings = _flat({"key": run.key, **run.config} for run in runs)
+    histories = [run.history.assign(key=run.key) for run in runs]
+    return settings.merge(pd.concat(histories), on="key") if runs else settings
 
 
-def flat(config: Config, above: str = "") -> dict[str, object]:
-    """Nested dictionaries as one, with dotted names; lists as JSON text."""
-    found = {}
-    for name, value in config.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{above}{name}.")
-        else:
-            found[above + name] = json.dumps(value) if isinstance(value, list | tuple) else value
-    return found
-
-
-def _one_type_each(table: pd.DataFrame) -> pd.DataFrame:
-    """Columns in which several types meet, since runs have settings of one name but two kinds, as text."""
+def _flat(rows: Iterable[Mapping]) -> pd.DataFrame:
+    """Nested dictionaries as rows with dotted names; columns in which types meet or lists stand, as text."""
+    table = pd.json_normalize(list(rows))
     for name in table:
-        if len({type(value) for value in table[name].dropna()}) > 1:
+        if len(types := {type(value) for value in table[name].dropna()}) > 1 or list in types:
             table[name] = [v if v is None or isinstance(v, str) else json.dumps(v) for v in table[name]]
     return table
 
@@ -86,9 +63,10 @@ def _column(name: str, table: pd.DataFrame) -> str:
 def _is(found: object, wanted: str) -> bool:
     if isinstance(found, str):
         return fnmatchcase(found, wanted)
+    if pd.isna(found):
+        return wanted == "None"
     with suppress(ValueError, SyntaxError):
-        value = literal_eval(wanted)
-        return bool(pd.isna(found)) if value is None else bool(found == value)
+        return bool(found == literal_eval(wanted))
     return False
 
 
@@ -97,7 +75,7 @@ def write(table: pd.DataFrame, file: Path) -> None:
 
     Floats are written so that they are read back exactly.
     """
-    if check_choice("ending", file.suffix, FORMATS) == ".csv":
+    if check_choice("ending", file.suffix, (".csv", ".parquet")) == ".csv":
         table.to_csv(file, index=False, lineterminator="\n")
         return
     try:

@@ -8,54 +8,66 @@ import pytest
 from eureka_lib import paths
 from eureka_lib.analysis.compare import Estimate
 from eureka_lib.claims import registry
-from eureka_lib.claims.registry import CLAIMS, Effect, rule, verdict_of
+from eureka_lib.claims.registry import CLAIMS, Effect, rule, side_of
 
 LOW, MIDDLE, HIGH = Estimate(1, 0.5, 2), Estimate(3, 2.5, 3.5), Estimate(9, 8, 10)
-NUMBERS = {"low": LOW, "middle": MIDDLE, "high": HIGH}
 
 
 @pytest.mark.parametrize(
     ("interval", "above", "below", "off"),
     [
-        ((0.6, 0.9), "reproduced", "not reproduced", "reproduced"),
-        ((0.1, 0.4), "not reproduced", "reproduced", "reproduced"),
-        ((0.4, 0.6), "undecided", "undecided", "undecided"),
-        ((0.5, 0.9), "undecided", "undecided", "undecided"),
-        ((math.nan, math.nan), "undecided", "undecided", "undecided"),
-        ((0.6, math.inf), "reproduced", "not reproduced", "reproduced"),
+        ((0.6, 0.9), 1, -1, 1),
+        ((0.1, 0.4), -1, 1, 1),
+        ((0.4, 0.6), 0, 0, 0),
+        ((0.5, 0.9), 0, 0, 0),
+        ((math.nan, math.nan), 0, 0, 0),
+        ((0.6, math.inf), 1, -1, 1),
     ],
 )
-def test_verdicts_of_intervals(interval, above, below, off):
-    found = verdict_of(interval, above=0.5), verdict_of(interval, below=0.5), verdict_of(interval, off=0.5)
-    assert found == (above, below, off)
+def test_on_which_side_of_a_threshold_an_interval_lies(interval, above, below, off):
+    assert (side_of(interval, above=0.5), side_of(interval, below=0.5), side_of(interval, off=0.5)) == (
+        above,
+        below,
+        off,
+    )
 
 
 @pytest.mark.parametrize(
-    ("several", "agree", "all_hold", "one_holds"),
+    ("several", "agreed", "all_hold", "one_holds"),
     [
-        (["high", "high"], "reproduced", "reproduced", "reproduced"),
-        (["high", "middle"], "undecided", "undecided", "reproduced"),
-        (["high", "low"], "undecided", "not reproduced", "reproduced"),
-        (["middle", "low"], "undecided", "not reproduced", "undecided"),
-        (["low"], "not reproduced", "not reproduced", "not reproduced"),
+        ([HIGH, HIGH], "reproduced", "reproduced", "reproduced"),
+        ([HIGH, MIDDLE], "undecided", "undecided", "reproduced"),
+        ([HIGH, LOW], "undecided", "not reproduced", "reproduced"),
+        ([MIDDLE, LOW], "undecided", "not reproduced", "undecided"),
+        ([LOW], "not reproduced", "not reproduced", "not reproduced"),
     ],
 )
-def test_several_estimates_make_one_verdict(several, agree, all_hold, one_holds):
-    for combine, verdict in zip(("agree", "all_hold", "one_holds"), (agree, all_hold, one_holds), strict=True):
-        options = {"combine": getattr(registry, combine), "above": 3}
-        judge = rule("C4", "", part="", test="", **options)(lambda: Effect([NUMBERS[name] for name in several], 5, ""))
-        assert judge().verdict == verdict and judge().value == NUMBERS[several[0]].value
+def test_several_estimates_make_one_verdict(several, agreed, all_hold, one_holds):
+    def row(**options):
+        @rule("C4", "", part="", above=3, **options)
+        def judge():
+            """The interval."""
+            return Effect(several, 5, "")
+
+        return judge()
+
+    rows = row(), row(combine=min), row(combine=max)
+    assert [row.verdict for row in rows] == [agreed, all_hold, one_holds] and rows[0].value == several[0].value
 
 
-@rule("{claim}", "{name} is high.", part="{name}", test="above 3", above=3, about="of {name}")
+@rule("{claim}", "{name} is high.", part="{name}", above=3, about="of {name}")
 def is_high(estimate, claim="C2", enough=True):
-    """It is high."""
+    """The interval of {name},
+    above {threshold:g}.
+
+    Whatever it is.
+    """
     return Effect([estimate], 5, "much", {"name": "it", "claim": claim}, enough)
 
 
 def test_a_row_has_the_rules_texts_and_the_claims():
     row = is_high(HIGH)
-    assert is_high.__doc__ == "It is high."
+    assert row.test == "interval of it, above 3" and is_high.__doc__.startswith("The interval of {name}")
     assert (row.claim, row.statement, row.part, row.about) == ("C2", "it is high.", "it", "of it")
     assert (row.verdict, row.n, row.effect, row.value, row.interval) == ("reproduced", 5, "much", 9, (8, 10))
     assert (row.source, row.figure, row.threshold) == (CLAIMS["C2"].source, "01_survival", 3.0)

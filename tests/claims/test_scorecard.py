@@ -119,6 +119,7 @@ def test_the_readme_is_written_by_the_laptops_own_figures_alone(folder, tmp_path
     assert "left alone: it holds the verdicts of profile laptop" in scorecard.write_readme(table, "laptop")  # elsewhere
     monkeypatch.delenv("EUREKA_FIGURES")
     monkeypatch.setattr(paths, "ROOT", tmp_path)
+    (tmp_path / "pyproject.toml").touch()  # what makes it a checkout
     assert "left alone" in scorecard.write_readme(table, "smoke")
     assert "C2, C3, C4, C7, C8, Z1, Z2, Z3, F1, F2 not judged yet" in scorecard.write_readme(table, "laptop")
     monkeypatch.setattr(scorecard, "CLAIMS", {claim: scorecard.CLAIMS[claim] for claim in ("C1", "C5", "C6")})

@@ -247,6 +247,25 @@ def test_a_read_only_store_serves_what_it_has_and_trains_nothing(tmp_path, store
     assert re.search(rf"StoreError: .*the run store {store.folder} cannot be written: Permission denied", errors)
 
 
+CLOSED = """
+import sys
+from eureka_lib.store import RunStore
+with RunStore(sys.argv[1]).scratch():
+    pass
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="lets root obey permissions, by a system call of Linux")
+def test_a_folder_that_another_user_closed_is_named(store):
+    (store.folder / ".progress").mkdir(parents=True)
+    (store.folder / ".progress").chmod(0o555)
+    command = [sys.executable, "-c", CLOSED, str(store.folder)]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=without_privilege)
+    whose = (store.folder / ".progress").owner()
+    said = f"{store.folder} cannot be written: Permission denied in {store.folder}/.progress, which belongs to {whose}"
+    assert said in done.stderr
+
+
 def truncate(folder):
     path = folder / "history.csv"
     path.write_bytes(path.read_bytes()[:-40])

@@ -9,7 +9,7 @@ from eureka_lib.attention.registry import METHODS
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.experiment import FixConfig
 from eureka_lib.experiments.run import run
-from eureka_lib.experiments.trainer import Attention
+from eureka_lib.experiments.treatment import AttentionMeasure, Treatment
 from eureka_lib.models.vit import ViT
 
 
@@ -24,10 +24,10 @@ def scales(model):
 
 def test_the_scale_follows_the_schedule_in_every_layer(tiny, model):
     usual = scales(model)[0]
-    attention = Attention(model, tiny.vary(**METHODS["heat_treatment"]))
+    treatment = Treatment(model, tiny.vary(**METHODS["heat_treatment"]).fix, tiny.training.steps)
     assert scales(model) == pytest.approx([24 * usual] * len(scales(model)))
     for step in range(tiny.training.steps):
-        attention.set_scale(step)
+        treatment.set_scale(step)
         expected = usual * heat(step, tiny.training.steps, 24.0, "half_cosine")
         assert scales(model) == pytest.approx([expected] * len(scales(model)))
     assert scales(model)[0] == pytest.approx(usual)
@@ -35,9 +35,9 @@ def test_the_scale_follows_the_schedule_in_every_layer(tiny, model):
 
 def test_a_constant_schedule_is_a_fixed_temperature(tiny, model):
     usual = scales(model)[0]
-    attention = Attention(model, tiny.vary(scale_start=4.0))
+    treatment = Treatment(model, tiny.vary(scale_start=4.0).fix, tiny.training.steps)
     for step in (0, 5, 11):
-        attention.set_scale(step)
+        treatment.set_scale(step)
         assert scales(model)[0] == pytest.approx(4 * usual)
 
 
@@ -57,7 +57,7 @@ def backward(tiny, model):
 def test_gradient_scaling_acts_on_the_layers_weights(tiny, model, name):
     backward(tiny, model)
     before = [layer.qkv.weight.grad.clone() for layer in model.attention_layers()]
-    Attention(model, tiny.vary(gradient_scaling=name)).before_update(0)
+    Treatment(model, tiny.vary(gradient_scaling=name).fix, tiny.training.steps).scale_gradients()
     for layer, old in zip(model.attention_layers(), before, strict=True):
         q, k, v = layer.split_qkv(layer.qkv.weight.grad).abs().mean(dim=(1, 2, 3)).tolist()
         assert not torch.equal(layer.qkv.weight.grad, old)
@@ -87,7 +87,7 @@ def test_measuring_changes_nothing(tiny, store, tmp_path, monkeypatch):
     from eureka_lib.store import RunStore
 
     watched = run(tiny, store)
-    monkeypatch.setattr(Attention, "measure", lambda self, images: {})
+    monkeypatch.setattr(AttentionMeasure, "row", lambda self, images: {})
     alone = run(tiny, RunStore(tmp_path / "alone"))
     pd.testing.assert_frame_equal(watched.history[alone.history.columns], alone.history, check_exact=True)
 

@@ -65,5 +65,5 @@ def test_learning_rates_are_those_that_the_search_found(name, tuned):
     assert table.groupby(["method", "learning_rate"]).size().unique().tolist() == [3], (
         "the same effort for every method"
     )
-    best = search.best_settings(table, **search.RULES[name]).set_index("method")["learning_rate"]
+    best = search.SEARCHES[name].best(table).set_index("method")["learning_rate"]
     assert best.to_dict() == {method: settings["learning_rate"] for method, settings in tuned.items()}

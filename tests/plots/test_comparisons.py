@@ -109,8 +109,8 @@ def test_settings_table_names_the_command():
 
 
 def test_profiles_use_what_the_tuning_found():
-    """The stored tuning table, the rule of ``best_settings``, and the profile agree."""
-    best = search.best_settings(pd.read_csv(search.SEARCH_FOLDER / "tuning.csv"))
+    """The stored tuning table, the rule of the search, and the profile agree."""
+    best = search.SEARCHES["tuning"].best(pd.read_csv(search.SEARCH_FOLDER / "tuning.csv"))
     for regime in profiles.get("laptop").regimes:
         for method, tuned in regime.tuned.items():
             row = best[(best["regime"] == regime.name) & (best["method"] == method)].iloc[0]

@@ -77,7 +77,7 @@ def test_every_profile_can_be_asked_at_a_tenth(name):
 
 
 def test_the_regime_is_what_the_search_chose():
-    """The stored table, the rule of ``search_forecast_regimes``, and the profile agree."""
+    """The stored table, the rule of ``forecast_candidates``, and the profile agree."""
     table = pd.read_csv(search.SEARCH_FOLDER / "forecast_regimes.csv")
     assert set(table["seed"]) == set(search.FORECAST_SEEDS)
     candidates = search.forecast_candidates()

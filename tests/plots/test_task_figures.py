@@ -116,6 +116,6 @@ def test_every_network_meets_every_task_in_every_profile():
 def test_learning_rates_are_those_that_the_search_found():
     table = pd.read_csv(search.SEARCH_FOLDER / "tasks.csv")
     assert (table["seed"] >= 1000).all() and set(table["task"]) == set(TASKS)
-    best = search.best_settings(table, ["network"]).set_index("network")["learning_rate"]
+    best = search.SEARCHES["tasks"].best(table).set_index("network")["learning_rate"]
     networks = profiles.get("laptop").gallery.networks
     assert {name: experiment.training.learning_rate for name, experiment in networks.items()} == best.to_dict()

@@ -17,7 +17,6 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pytest
 from test_execute import execute, write_notebook
-from test_faults import without_privilege
 
 from eureka_lib import paths, provenance
 from eureka_lib.plots.style import use_style
@@ -220,25 +219,6 @@ def test_whoever_may_use_the_store_may_use_what_others_left_in_it(tmp_path, tiny
     folders = dict.fromkeys([".partial", ".progress", "damaged", "RUN"], mode)
     files = dict.fromkeys(["RUN/SHA256SUMS", "RUN/config.json", "RUN/history.csv", "RUN/meta.json"], file)
     assert found == folders | files
-
-
-CLOSED = """
-import sys
-from eureka_lib.store import RunStore
-with RunStore(sys.argv[1]).scratch():
-    pass
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="lets root obey permissions, by a system call of Linux")
-def test_a_folder_that_another_user_closed_is_named(store):
-    (store.folder / ".progress").mkdir(parents=True)
-    (store.folder / ".progress").chmod(0o555)
-    command = [sys.executable, "-c", CLOSED, str(store.folder)]
-    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=without_privilege)
-    whose = (store.folder / ".progress").owner()
-    said = f"{store.folder} cannot be written: Permission denied in {store.folder}/.progress, which belongs to {whose}"
-    assert said in done.stderr
 
 
 # --- JupyterLab ------------------------------------------------------------------------------------------------------
