@@ -60,7 +60,7 @@ def house_style():
 
 OWN = """
 import sys
-from eureka_lib.attention.layer import NORMALISERS, LEARNED
+from eureka_lib.attention.registry import METHODS, Method
 from eureka_lib.store import RunStore
 from eureka_lib.experiments.sweep import sweep
 from watching import experiments
@@ -69,7 +69,7 @@ def own(logits, scale, *, learned):
     weights = (logits * scale * learned).relu() + SMALL
     return weights / weights.sum(dim=-1, keepdim=True)
 def with_own(executor, folder):
-    NORMALISERS["own"], LEARNED["own"] = own, 1.0
+    METHODS["own"] = Method(own, learned=1.0)
     return sweep([e.vary(attention="own") for e in experiments(2)], executor, RunStore(folder))
 """
 
@@ -81,5 +81,4 @@ def own():
     linecache.cache["<own>"] = (len(OWN), None, OWN.splitlines(keepends=True), "<own>")
     exec(compile(OWN, "<own>", "exec"), names)
     yield names
-    for registry in (names["NORMALISERS"], names["LEARNED"]):
-        registry.pop("own", None)
+    names["METHODS"].pop("own", None)

@@ -26,7 +26,7 @@ def test_its_links_lead_to_files():
         assert (paths.ROOT / target).exists(), target
 
 
-FIRST_LINE = "from eureka_lib.attention.layer import NORMALISERS\n"
+FIRST_LINE = "from eureka_lib.attention.registry import METHODS, Method\n"
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 r"""The normalisers without their N x N matrix: the same attention, in the memory of its inputs.
 
-:mod:`eureka_lib.attention.layer` has them as the paper writes them, logits first. NormSoftmax needs each row's spread
-before its softmax, which seems to ask for all logits at once. It does not: the spread over the keys of the logits q·k_j
-is a quadratic form in the query,
+:mod:`eureka_lib.attention.normalisers` has them as the paper writes them, logits first. NormSoftmax needs each row's
+spread before its softmax, which seems to ask for all logits at once. It does not: the spread over the keys of the
+logits q·k_j is a quadratic form in the query,
 
     mean_j q·k_j = q·kbar        var_j q·k_j = q^T C q,  C the population covariance (D x D) of the keys,
 
@@ -34,8 +34,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import scaled_dot_product_attention
 
+from eureka_lib.attention.normalisers import SMALLEST_VARIANCE
+
 Fused = Callable[..., Tensor]
-SMALLEST_VARIANCE = 1e-12  # keeps the root's gradient finite where all logits of a row are equal
 
 # The naive form is about as fast or faster for fewer keys, and gives what it always gave. Measured forward + backward
 # on one CPU thread, time of fused / naive NormSoftmax at d_head 16, 32, 64: 0.9, 1.4, 1.9 with 17 keys; 0.5, 0.7, 1.4

@@ -8,8 +8,8 @@ Importing this module registers ``norm_softmax``, ``norm_softmax_var`` and ``sca
 
 ``scaled_softmax`` is the plain softmax at a temperature of one's own, which :func:`set_scale_factor` sets, for good or
 step by step (Heat Treatment: :mod:`eureka_lib.attention.heat_callback`). The normalisers are those of
-:mod:`eureka_lib.attention.layer`; one of your own joins them with :func:`register`. What a model asks of its attention
-is kept: its scale, grouped heads, relative positions, dropout, masks. Statistics are over visible keys only.
+:mod:`eureka_lib.attention.registry`; one of your own joins them with :func:`register`. What a model asks of its
+attention is kept: its scale, grouped heads, relative positions, dropout, masks. Statistics are over visible keys only.
 
 Which models. :data:`WORKS` lists the kinds that are tested, :data:`REFUSED` kinds that compute their attention
 themselves: transformers lets them take any name and does nothing with it. Since this module was imported that is an
@@ -45,8 +45,9 @@ from types import CodeType, FunctionType
 import torch
 from torch import Tensor, nn
 
-from eureka_lib.attention.layer import LEARNED, NORMALISERS, QUERY_KEY, Normaliser
-from eureka_lib.validation import check_choice, check_real
+from eureka_lib.attention.normalisers import Normaliser
+from eureka_lib.attention.registry import METHODS, Method, check_attention
+from eureka_lib.validation import check_real
 
 try:
     import transformers
@@ -84,26 +85,30 @@ _registered: set[str] = set()
 
 
 def register(name: str, attention: str | None = None) -> None:
-    """Make a normaliser of :data:`NORMALISERS` known to transformers, as ``attn_implementation=name``.
+    """Make an attention of :data:`METHODS` known to transformers, as ``attn_implementation=name``.
 
-    ``attention`` is its name in NORMALISERS, None if it is the same. Registering a name again replaces what it stood
+    ``attention`` is its name in METHODS, None if it is the same. Registering a name again replaces what it stood
     for. Raises ValueError for an unknown ``attention``, for one that learns a number per head or treats queries and
     keys, which have no place in somebody else's model, and for a name that transformers itself uses.
     """
-    attention = check_choice("attention", attention or name, NORMALISERS)
-    if attention in LEARNED or attention in QUERY_KEY:
-        allowed = sorted(NORMALISERS.keys() - LEARNED.keys() - QUERY_KEY.keys())
+    attention = attention or name
+    method = check_attention(attention)
+    if not _is_logits_alone(method):
+        allowed = sorted(name for name, other in METHODS.items() if other.normaliser and _is_logits_alone(other))
         raise ValueError(
             f"{attention!r} needs more than logits, a learned number per head or other queries and keys, for which a "
             f"model of transformers' has no place: allowed are {', '.join(allowed)}"
         )
-    normaliser = NORMALISERS[attention]
     taken = {"eager", *transformers.AttentionInterface().valid_keys()} - _registered
     if name in taken:
         raise ValueError(f"{name!r} is an attention of transformers itself: choose a name other than {sorted(taken)}")
     _registered.add(name)
-    transformers.AttentionInterface.register(name, functools.partial(attend, _with_masks(normaliser)))
+    transformers.AttentionInterface.register(name, functools.partial(attend, _with_masks(method.normaliser)))
     transformers.AttentionMaskInterface.register(name, eager_mask)  # without it the mask would silently be None
+
+
+def _is_logits_alone(method: Method) -> bool:
+    return method.learned is None and method.prepare is None
 
 
 def attend(

@@ -1,61 +1,112 @@
-"""The paper's methods, and today's attention beside them, by name: what each changes in an experiment.
+"""The paper's methods, and today's attention beside them, by name: one entry each says all that is known of it.
 
-``experiment.vary(**METHODS["heat_treatment"])`` is all there is to it. Settings that were tuned, such as a learning
-rate for each method, belong to the profiles.
+``METHODS["mine"] = Method(my_normaliser)`` adds one of your own: models, sweeps and figures take it by its name. To
+have it in every notebook, make that an entry of the table below. ``experiment.vary(**changes_of(name))`` is an
+experiment under a method; settings that were tuned, a learning rate for each method, belong to the profiles.
 """
 
-METHODS: dict[str, dict[str, str | float]] = {
-    "softmax": {},
-    "norm_softmax": {"attention": "norm_softmax"},
-    "norm_softmax_var": {"attention": "norm_softmax_var"},
-    "heat_treatment": {"scale_schedule": "half_cosine", "scale_start": 24.0},
-    "to_block_mean": {"gradient_scaling": "to_block_mean"},
-    "to_value_mean": {"gradient_scaling": "to_value_mean"},
-    "to_value_mean_per_head": {"gradient_scaling": "to_value_mean_per_head"},
-    "softmax1": {"attention": "softmax1"},
-    "attention_sink": {"attention": "attention_sink"},
-    "scalable_softmax": {"attention": "scalable_softmax"},
-    "learnable_temperature": {"attention": "learnable_temperature"},
-    "qk_norm": {"attention": "qk_norm"},
-    "sigmoid": {"attention": "sigmoid"},
-    "sparsemax": {"attention": "sparsemax"},
-    "entmax15": {"attention": "entmax15"},
-    "sinkhorn": {"attention": "sinkhorn"},
-    "qr": {"attention": "qr"},
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from eureka_lib.attention import fused, zoo
+from eureka_lib.attention.fused import Fused
+from eureka_lib.attention.normalisers import Normaliser, norm_softmax, norm_softmax_var, softmax
+from eureka_lib.validation import check_choice
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a method does, and how it is drawn; only an attention has a ``normaliser``, the others are its treatment."""
+
+    normaliser: Normaliser | None = None
+    label: str | None = None  # in legends and titles; None: the name
+    colour: str = "#56B4E9"
+    dash: str = "-"  # the line's style, where lines of several methods cross
+    learned: float | None = None  # where a number per head starts, the normaliser's keyword ``learned`` (H, 1, 1)
+    prepare: Callable[[Tensor], Tensor] | None = None  # done to queries and keys (B, H, T, D) before their product
+    fused: Fused | None = None  # the same attention without the matrix of logits
+    row_wise: bool = False  # whether a row of weights is known to depend on its own logits alone
+    changes: dict[str, str | float] | None = None  # settings of an experiment; None: ``attention`` is the name
+    fix: str | None = None  # the name that claims give to a fix of the paper's
+
+
+METHODS: dict[str, Method] = {
+    "softmax": Method(softmax, "ViT, softmax", "#0072B2", fused=fused.softmax, row_wise=True, changes={}),
+    "norm_softmax": Method(
+        norm_softmax, "ViT, NormSoftmax", "#009E73", "--", fused=fused.norm_softmax, row_wise=True, fix="NormSoftmax"
+    ),
+    "norm_softmax_var": Method(
+        norm_softmax_var, "ViT, NormSoftmax (variance)", "#CC79A7", "-.", fused=fused.norm_softmax_var, row_wise=True,
+        fix="NormSoftmax with the variance",
+    ),
+    "heat_treatment": Method(
+        None, "ViT, Heat Treatment", "#E69F00", ":", fix="Heat Treatment",
+        changes={"scale_schedule": "half_cosine", "scale_start": 24.0},
+    ),
+    "to_block_mean": Method(
+        None, "ViT, gradients to block mean", "#7F7F7F", changes={"gradient_scaling": "to_block_mean"}
+    ),
+    "to_value_mean": Method(
+        None, "ViT, gradients to value mean", "#4D4D4D", changes={"gradient_scaling": "to_value_mean"}
+    ),
+    "to_value_mean_per_head": Method(
+        None, "ViT, gradients to value mean per head", "#A6761D", changes={"gradient_scaling": "to_value_mean_per_head"}
+    ),
+    "softmax1": Method(zoo.softmax1, "ViT, softmax1", row_wise=True),
+    "attention_sink": Method(zoo.attention_sink, "ViT, attention sink", learned=0.0, row_wise=True),
+    "scalable_softmax": Method(zoo.scalable_softmax, "ViT, scalable softmax", learned=1.0, row_wise=True),
+    "learnable_temperature": Method(
+        zoo.learnable_temperature, "ViT, learnable temperature", learned=1.0, row_wise=True
+    ),
+    "qk_norm": Method(zoo.qk_norm, "ViT, QK-norm", learned=1.0, prepare=zoo.unit_rms, row_wise=True),
+    "sigmoid": Method(zoo.sigmoid, "ViT, sigmoid", row_wise=True),
+    "sparsemax": Method(zoo.sparsemax, "ViT, sparsemax", row_wise=True),
+    "entmax15": Method(zoo.entmax15, "ViT, entmax-1.5", row_wise=True),
+    "sinkhorn": Method(zoo.sinkhorn, "ViT, Sinkhorn"),
+    "qr": Method(zoo.qr, "ViT, QR", "#000000"),
+}  # fmt: skip
+# What is drawn beside them: a network without attention, and the shapes that Heat Treatment can have.
+DRAWN_BESIDE: dict[str, Method] = {
+    "resnet9": Method(label="ResNet9", colour="#D55E00"),
+    "linear": Method(label="Heat Treatment, linear", colour="#E69F00"),
+    "cosine": Method(label="Heat Treatment, cosine", colour="#E69F00"),
+    "half_cosine": Method(label="Heat Treatment, half cosine", colour="#E69F00"),
+    "constant": Method(label="sharp throughout", colour="#7F7F7F"),
 }
 
 
-LABELS = {
-    "softmax": "ViT, softmax",
-    "resnet9": "ResNet9",
-    "norm_softmax": "ViT, NormSoftmax",
-    "norm_softmax_var": "ViT, NormSoftmax (variance)",
-    "heat_treatment": "ViT, Heat Treatment",
-    "to_block_mean": "ViT, gradients to block mean",
-    "to_value_mean": "ViT, gradients to value mean",
-    "to_value_mean_per_head": "ViT, gradients to value mean per head",
-    "softmax1": "ViT, softmax1",
-    "attention_sink": "ViT, attention sink",
-    "scalable_softmax": "ViT, scalable softmax",
-    "learnable_temperature": "ViT, learnable temperature",
-    "qk_norm": "ViT, QK-norm",
-    "sigmoid": "ViT, sigmoid",
-    "sparsemax": "ViT, sparsemax",
-    "entmax15": "ViT, entmax-1.5",
-    "sinkhorn": "ViT, Sinkhorn",
-    "qr": "ViT, QR",
-    "linear": "Heat Treatment, linear",
-    "cosine": "Heat Treatment, cosine",
-    "half_cosine": "Heat Treatment, half cosine",
-    "constant": "sharp throughout",
-}
+def check_attention(name: str) -> Method:
+    """The method whose normaliser goes by ``name``; ValueError if there is none."""
+    return METHODS[check_choice("attention", name, (name for name, method in METHODS.items() if method.normaliser))]
+
+
+def changes_of(name: str) -> dict[str, str | float]:
+    """What a method changes in an experiment, for ``experiment.vary``; ValueError for an unknown one."""
+    changes = METHODS[check_choice("method", name, METHODS)].changes
+    return {"attention": name} if changes is None else changes
+
+
+def dash_of(method: str) -> str:
+    """The style of the method's line, where those of several methods cross."""
+    return _drawn(method).dash
 
 
 def label_of(method: str) -> str:
     """The method's name in legends and titles."""
-    return LABELS.get(method, f"ViT, {method}")
+    return _drawn(method).label or f"ViT, {method}"
 
 
 def short_label_of(method: str) -> str:
     """The method's name where all that is compared is one kind of network."""
     return label_of(method).removeprefix("ViT, ")
+
+
+def colour_of(method: str) -> str:
+    """The method's colour; light blue where none of its own is known, as for a reader's own attention."""
+    return _drawn(method).colour
+
+
+def _drawn(method: str) -> Method:
+    return METHODS.get(method) or DRAWN_BESIDE.get(method) or Method()

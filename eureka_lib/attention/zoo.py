@@ -1,11 +1,10 @@
 """Today's attention beside the paper's: what else turns the logits q·k into weights, in a few lines each.
 
 The paper's diagnosis is about softmax, and many have replaced it for reasons of their own: quiet heads, long contexts,
-sparse or doubly stochastic weights. Each function here is a normaliser as :mod:`eureka_lib.attention.layer` describes
-them, ``(logits, scale, visible=None)`` with unscaled logits (..., Q, K), and is known there by its name. Some learn a
-number per head; they take it as the keyword ``learned``, shape (H, 1, 1), and
-:data:`~eureka_lib.attention.layer.LEARNED` says where it starts. Below, z = s q·k are the scaled logits of a row, and
-n is the number of keys that it sees; if it sees none, its weights are 0.
+sparse or doubly stochastic weights. Each function here is a normaliser as in
+:mod:`eureka_lib.attention.normalisers`, ``(logits, scale, visible=None)`` with unscaled logits (..., Q, K). Some learn
+a number per head; they take it as the keyword ``learned``, shape (H, 1, 1). Below, z = s q·k are the scaled logits of a
+row, and n is the number of keys that it sees; if it sees none, its weights are 0.
 
 Not all of them give rows that sum to 1: with :func:`softmax1` and :func:`attention_sink` it is less, with
 :func:`sigmoid` anything up to n. :func:`sinkhorn` and :func:`qr` look at all rows at once, so they need as many queries
@@ -18,8 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eureka_lib.attention.fused import SMALLEST_VARIANCE
-from eureka_lib.attention.masks import empty, hide, log_visible, masked_softmax, see_all_if_none
+from eureka_lib.attention.normalisers import (
+    SMALLEST_VARIANCE,
+    log_visible,
+    masked_logits,
+    masked_softmax,
+    seeing_all_if_none,
+    zero_blind_rows,
+)
 
 SINKHORN_STEPS = 5  # normalisations, odd: of rows, columns, rows, ... ; the published number is not known to us
 QR_NOISE = 1e-7  # standard deviation of what is added to the logits, for where their rank is deficient (published)
@@ -28,7 +33,7 @@ LEAST_MEAN_SQUARE = 1e-6  # of queries and keys, below which they are no longer 
 
 def softmax1(logits: Tensor, scale: Tensor, visible: Tensor | None = None) -> Tensor:
     """exp(z_j) / (1 + sum_i exp(z_i)) (Miller 2023, "Attention is off by one"): a head may attend to nothing."""
-    return _softmax_with_one_more(hide(logits * scale, visible), logits.new_zeros(()))
+    return _softmax_with_one_more(masked_logits(logits * scale, visible), logits.new_zeros(()))
 
 
 def attention_sink(logits: Tensor, scale: Tensor, visible: Tensor | None = None, *, learned: Tensor) -> Tensor:
@@ -38,7 +43,7 @@ def attention_sink(logits: Tensor, scale: Tensor, visible: Tensor | None = None,
     streaming language models with attention sinks"; as such a logit in gpt-oss, OpenAI 2025). Where b starts, at 0, it
     is :func:`softmax1`.
     """
-    return _softmax_with_one_more(hide(logits * scale, visible), learned)
+    return _softmax_with_one_more(masked_logits(logits * scale, visible), learned)
 
 
 def _softmax_with_one_more(z: Tensor, other: Tensor) -> Tensor:
@@ -64,8 +69,7 @@ def qk_norm(logits: Tensor, scale: Tensor, visible: Tensor | None = None, *, lea
     """softmax(a z) of queries and keys that were brought to unit size first, a learned per head (Henry et al. 2020).
 
     The logits are then bounded whatever W_Q and W_K are: |z| <= a sqrt(D). The first half is :func:`unit_rms`, which
-    the attention applies to q and k (:data:`~eureka_lib.attention.layer.QUERY_KEY`). Henry et al. start at
-    max |z| = log2(n^2 - n); ours start at a = 1.
+    the attention applies to q and k. Henry et al. start at max |z| = log2(n^2 - n); ours start at a = 1.
     """
     return learnable_temperature(logits, scale, visible, learned=learned)
 
@@ -80,7 +84,7 @@ def sigmoid(logits: Tensor, scale: Tensor, visible: Tensor | None = None) -> Ten
 
     The bias -log n makes small logits start with weights near 1/n. No key competes with another.
     """
-    return torch.sigmoid(hide(logits * scale - log_visible(logits, visible), visible))
+    return torch.sigmoid(masked_logits(logits * scale - log_visible(logits, visible), visible))
 
 
 def sparsemax(logits: Tensor, scale: Tensor, visible: Tensor | None = None) -> Tensor:
@@ -91,7 +95,7 @@ def sparsemax(logits: Tensor, scale: Tensor, visible: Tensor | None = None) -> T
     """
     z = _below_the_top(logits * scale, visible)
     top, k = _descending(z)
-    return empty((z - _last_below((top.cumsum(dim=-1) - 1) / k, top)).relu(), visible)
+    return zero_blind_rows((z - _last_below((top.cumsum(dim=-1) - 1) / k, top)).relu(), visible)
 
 
 def entmax15(logits: Tensor, scale: Tensor, visible: Tensor | None = None) -> Tensor:
@@ -105,7 +109,7 @@ def entmax15(logits: Tensor, scale: Tensor, visible: Tensor | None = None) -> Te
     mean = top.cumsum(dim=-1) / k
     deviations = top.square().cumsum(dim=-1) - k * mean.square()
     candidates = mean - ((1 - deviations) / k).clamp_min(SMALLEST_VARIANCE).sqrt()
-    return empty((z - _last_below(candidates, top)).relu().square(), visible)
+    return zero_blind_rows((z - _last_below(candidates, top)).relu().square(), visible)
 
 
 def _below_the_top(z: Tensor, visible: Tensor | None) -> Tensor:
@@ -113,7 +117,7 @@ def _below_the_top(z: Tensor, visible: Tensor | None) -> Tensor:
 
     Shifting a row changes nothing. The bound keeps hidden keys finite, and sums of large logits exact.
     """
-    z = hide(z.to(torch.promote_types(z.dtype, torch.float32)), see_all_if_none(visible))
+    z = masked_logits(z.to(torch.promote_types(z.dtype, torch.float32)), seeing_all_if_none(visible))
     return (z - z.detach().amax(dim=-1, keepdim=True)).clamp_min(-1)
 
 

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from eureka_lib.attention import fused
-from eureka_lib.attention.layer import NORMALISERS
+from eureka_lib.attention.registry import METHODS
 from eureka_lib.benchmark.measure import Row, Setting, measure_pairs, peak_memory, seconds
 
 HEADS, HEAD_WIDTH = 4, 64  # the paper's ViT
@@ -47,10 +46,10 @@ def attention_cases(setting: Setting, tokens: int) -> dict[str, Case]:
     qkv = torch.randn(batch, tokens, 3, HEADS, HEAD_WIDTH, **options)
     leaves = [part.transpose(1, 2).requires_grad_() for part in qkv.unbind(2)]  # each (B, H, T, D)
     scale = torch.tensor(HEAD_WIDTH**-0.5, device=setting.device)
-    naive = NORMALISERS["norm_softmax"]
+    method = METHODS["norm_softmax"]
     functions = {
-        "fused": lambda q, k, v: fused.norm_softmax(q, k, v, scale),
-        "naive": lambda q, k, v: naive(q @ k.transpose(-2, -1), scale) @ v,
+        "fused": lambda q, k, v: method.fused(q, k, v, scale),
+        "naive": lambda q, k, v: method.normaliser(q @ k.transpose(-2, -1), scale) @ v,
         "SDPA": scaled_dot_product_attention,
     }
     upstream = torch.randn(leaves[0].shape, **options)

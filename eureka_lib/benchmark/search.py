@@ -18,7 +18,7 @@ import pandas as pd
 
 from eureka_lib import paths
 from eureka_lib.analysis.eureka import eureka_moment, plateau_fraction
-from eureka_lib.attention.registry import METHODS
+from eureka_lib.attention.registry import changes_of
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.experiment import ALL_TASKS, TASKS, Experiment
 from eureka_lib.experiments.sweep import sweep_groups
@@ -96,7 +96,7 @@ def _language_plateau(config: LanguageConfig) -> Plateau:
 
 def tuning(base: Experiment, methods: Iterable[str], rates: Sequence[float] = LEARNING_RATES) -> Groups:
     """Every method at each learning rate."""
-    return {(method, rate): base.vary(**METHODS[method], learning_rate=rate) for method in methods for rate in rates}
+    return {(method, rate): base.vary(**changes_of(method), learning_rate=rate) for method in methods for rate in rates}
 
 
 def candidates() -> dict[str, Experiment]:
@@ -125,7 +125,7 @@ def regimes() -> Groups:
     """All candidates with the featured methods, and the chosen ones with the controls: single steps, and ResNet9."""
     groups = {}
     for name, base in candidates().items():
-        groups |= {(name, method): base.vary(**METHODS[method]) for method in FEATURED}
+        groups |= {(name, method): base.vary(**changes_of(method)) for method in FEATURED}
         if name in CHOSEN:
             groups |= {(name, task): base.vary(task=task) for task in ("targets_only", "indicators_only")}
             resnet = replace(base, model=ResNetConfig(base_width=16, stem="small"))

@@ -17,7 +17,7 @@ from eureka_lib.analysis.compare import Estimate
 from eureka_lib.analysis.eureka import Moment, log_rank, median_step, wilson_interval
 from eureka_lib.analysis.forecast import ALL, BASELINE, QUESTIONS, WHEN, WHETHER
 from eureka_lib.analysis.gradients import plateau_steps
-from eureka_lib.attention.registry import short_label_of
+from eureka_lib.attention.registry import METHODS, short_label_of
 from eureka_lib.claims.published import FOLLOW_UP, FOLLOW_UP_SEEDS
 from eureka_lib.claims.registry import CLAIMS, Effect, Row, rule
 from eureka_lib.claims.studies import TWO_STEP, Study
@@ -27,11 +27,7 @@ from eureka_lib.store.runs import Groups
 
 AT_ONCE_SHARE = 0.05  # "at once": within this share of the ViT's budget (the paper's ResNet: 5,000 of 117,000 steps)
 MAJORITY = 0.5
-FIX_NAMES = {
-    "norm_softmax": "NormSoftmax",
-    "norm_softmax_var": "NormSoftmax with the variance",
-    "heat_treatment": "Heat Treatment",
-}
+FIX_NAMES = {name: method.fix for name, method in METHODS.items() if method.fix}
 CLOSE_TO_BASELINE = 0.95  # "95 % of the baseline": share of its mean final accuracy
 FEWEST_RUNS = 3  # with fewer runs, or pairs of them, what kept weights show decides nothing
 RECOGNISED = 0.9  # held-out accuracy of a probe above which an input counts as recognised

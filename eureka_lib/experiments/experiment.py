@@ -12,7 +12,7 @@ from torch import nn
 
 from eureka_lib.attention.gradient_scaling import GRADIENT_SCALINGS
 from eureka_lib.attention.heat import SCALE_SCHEDULES
-from eureka_lib.attention.layer import NORMALISERS, QUERY_KEY
+from eureka_lib.attention.registry import METHODS, Method
 from eureka_lib.models.gpt2 import InContextGPT2
 from eureka_lib.models.resnet import ResNet9
 from eureka_lib.models.roberta import Roberta
@@ -177,9 +177,8 @@ class Experiment:
 
     def _own(self) -> dict[str, str]:
         """By role, the source code of what the experiment takes by name and the library does not have itself."""
-        attention = getattr(self.model, "attention", None)
-        used = {"task": ALL_TASKS[self.task.name], "attention": NORMALISERS.get(attention),
-                "query and key": QUERY_KEY.get(attention)}  # fmt: skip
+        method = METHODS.get(getattr(self.model, "attention", None), Method())
+        used = {"task": ALL_TASKS[self.task.name], "attention": method.normaliser, "query and key": method.prepare}
         used |= {f.name: SOURCES.get(getattr(self.task, f.name)) for f in fields(self.task) if "_source" in f.name}
         return {role: source_of(thing) for role, thing in used.items() if thing is not None and is_own(thing)}
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from eureka_lib import paths
 from eureka_lib.attention.gradient_scaling import GRADIENT_SCALINGS
-from eureka_lib.attention.registry import METHODS
+from eureka_lib.attention.registry import METHODS, changes_of
 from eureka_lib.experiments.experiment import TASKS, Experiment, TrainingConfig
 from eureka_lib.models.gpt2 import InContextGPT2Config
 from eureka_lib.models.resnet import ResNetConfig
@@ -38,7 +38,7 @@ class Regime:
 
     def experiment(self, method: str) -> Experiment:
         """The experiment of a method, with its tuned settings; ValueError for an unknown method."""
-        changes = METHODS[check_choice("method", method, self.tuned)]
+        changes = changes_of(check_choice("method", method, self.tuned))
         return self.base.vary(**{**changes, **self.tuned[method]})
 
     def groups(self, methods: Sequence[str] = (), seeds: int = 0) -> dict[str, list[Experiment]]:
@@ -110,7 +110,7 @@ class RateTable:
     def groups(self, seeds: int = 0) -> dict[tuple[str, float], list[Experiment]]:
         """Experiments by method and learning rate; ``seeds`` 0 means as many as usual."""
         return {
-            (method, rate): seeded(self.base.vary(**METHODS[method], learning_rate=rate), seeds, self.seeds)
+            (method, rate): seeded(self.base.vary(**changes_of(method), learning_rate=rate), seeds, self.seeds)
             for method in self.methods
             for rate in self.rates
         }

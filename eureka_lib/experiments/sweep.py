@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from loky import cpu_count
 
-from eureka_lib.attention.layer import LEARNED, NORMALISERS, QUERY_KEY
+from eureka_lib.attention.registry import METHODS, Method
 from eureka_lib.experiments import cluster
 from eureka_lib.experiments.experiment import ALL_TASKS, TASKS, Experiment
 from eureka_lib.experiments.pools import InProcess, Workers
@@ -40,7 +40,7 @@ NAMED_AT_MOST = 5  # reasons in a message, and runs for each of them
 OUT_OF_MEMORY = "out of memory? Train fewer at a time, as with executor=eureka_lib.experiments.pools.Workers(1)"
 CRASH = "compiled code crashed; the terminal has the lines of Python where, and run(experiment) alone repeats it"
 # Where experiments find by name what may be the user's own.
-REGISTRIES: tuple[dict[str, Any], ...] = (NORMALISERS, LEARNED, QUERY_KEY, TASKS, ALL_TASKS, SOURCES)
+REGISTRIES: tuple[dict[str, Any], ...] = (METHODS, TASKS, ALL_TASKS, SOURCES)
 
 
 class SweepError(RuntimeError):
@@ -86,7 +86,7 @@ class Task(NamedTuple):
     key: str
     store: RunStore
     weights_every: int = 0
-    own: Sequence[tuple[int, str, Any, list[str]]] = ()
+    own: Sequence[tuple[int, str, Any, dict[str, list[str]]]] = ()
 
     def load(self) -> Run | None:
         """The run, if it is stored."""
@@ -95,25 +95,34 @@ class Task(NamedTuple):
 
 def train(task: Task, on_evaluation: OnEvaluation | None = None) -> None:
     """What a worker does: make known what is the user's own, then train and store what is not stored yet."""
-    for registry, name, thing, lines in task.own:
+    for registry, name, thing, files in task.own:
         if REGISTRIES[registry].get(name) is not thing:  # in another process than the user's
             REGISTRIES[registry][name] = thing
-            linecache.cache[_file_of(thing)] = (0, None, lines, _file_of(thing))  # its source is a part of the key
+            # Its source is a part of the key.
+            linecache.cache.update({file: (0, None, lines, file) for file, lines in files.items()})
     if task.experiment.key != task.key:
         raise RuntimeError("this worker's eureka_lib is not the sweep's: the same experiment has another key here")
     run(task.experiment, task.store, on_evaluation, task.weights_every)
 
 
-def _own(experiment: Experiment) -> list[tuple[int, str, Any, list[str]]]:
-    """What ``experiment`` takes by name and the library does not have: index in REGISTRIES, name, thing, its source."""
+def _own(experiment: Experiment) -> list[tuple[int, str, Any, dict[str, list[str]]]]:
+    """What ``experiment`` takes by name and the library does not have: index in REGISTRIES, name, thing, its files."""
     names = {value for part in (experiment.task, experiment.model) for value in vars(part).values()}
     found = [(i, name, known[name]) for i, known in enumerate(REGISTRIES) for name in names & known.keys()]
-    own = {name for _, name, thing in found if callable(thing) and is_own(thing)}
-    return [(i, name, thing, linecache.getlines(_file_of(thing))) for i, name, thing in found if name in own]
+    return [
+        (i, name, thing, {file: linecache.getlines(file) for file in map(_file_of, _code_of(thing))})
+        for i, name, thing in found
+        if any(map(is_own, _code_of(thing)))
+    ]
 
 
-def _file_of(thing: Any) -> str:
-    return thing.__code__.co_filename if hasattr(thing, "__code__") else ""
+def _code_of(thing: Any) -> list[Any]:
+    """The functions and classes that an entry of a registry is made of."""
+    return [part for part in (thing.normaliser, thing.prepare) if part] if isinstance(thing, Method) else [thing]
+
+
+def _file_of(function: Any) -> str:
+    return function.__code__.co_filename if hasattr(function, "__code__") else ""
 
 
 def _train_all(tasks: list[Task], executor: Executor | None, title: str) -> dict[str, Run]:

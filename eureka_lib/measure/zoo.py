@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
-from eureka_lib.attention.layer import QUERY_KEY, AttentionWeights
-from eureka_lib.attention.registry import METHODS
+from eureka_lib.attention.layer import AttentionWeights
+from eureka_lib.attention.registry import changes_of, check_attention
 
 HEAD_WIDTH = 16  # features of the example's queries and keys
 
@@ -27,8 +27,9 @@ def shape_table(methods: Sequence[str], keys: int = 8, spread: float = 1.5, seed
     logits = (queries @ keys_.mT * HEAD_WIDTH**-0.5)[0, 0, 0].tolist()
     tables = []
     for method in methods:
-        attention, scale = METHODS[method].get("attention", "softmax"), METHODS[method].get("scale_start", 1.0)
-        prepare = QUERY_KEY.get(attention, lambda features: features)
+        changes = changes_of(method)
+        attention, scale = changes.get("attention", "softmax"), changes.get("scale_start", 1.0)
+        prepare = check_attention(attention).prepare or (lambda features: features)
         with torch.no_grad():
             weights = AttentionWeights(attention, scale * HEAD_WIDTH**-0.5)(prepare(queries) @ prepare(keys_).mT)
         tables.append(pd.DataFrame({"method": method, "key": range(1, keys + 1), "logit": logits,

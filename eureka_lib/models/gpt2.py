@@ -22,7 +22,7 @@ class InContextGPT2Config:
     depth: int = 12  # blocks
     width: int = 256  # features of a token
     heads: int = 8
-    attention: str = "softmax"  # a name in NORMALISERS
+    attention: str = "softmax"  # a name in attention.registry
     position_std: float = 0.02  # standard deviation of the initial position embedding; GPT-2's, as all other weights'
 
     def __post_init__(self):

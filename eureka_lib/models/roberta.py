@@ -25,7 +25,7 @@ class RobertaConfig:
     width: int = 768  # features of a token
     heads: int = 12
     mlp_ratio: float = 4.0  # hidden features of the MLP / width
-    attention: str = "softmax"  # a name in NORMALISERS
+    attention: str = "softmax"  # a name in attention.registry
     dropout: float = 0.1  # of embeddings, attention weights and what blocks add
     weight_std: float = 0.02  # standard deviation of the initial weights
 

@@ -33,7 +33,7 @@ class ViTConfig:
     width: int = 256  # features of a token
     heads: int = 4
     mlp_ratio: float = 2.0  # hidden features of the MLP / width
-    attention: str = "softmax"  # a name in NORMALISERS
+    attention: str = "softmax"  # a name in attention.registry
     scale: float | None = None  # multiplies q·k; None is 1/sqrt(d_head)
     stochastic_depth: float = 0.1  # drop probability of the last block; rises linearly from 0 at the first
     weight_std: float = 0.02  # standard deviation of the initial weights of attention, MLP, head and of CLS
@@ -159,7 +159,7 @@ class ViT(nn.Module):
     def _only_cls_counts(self) -> bool:
         """Whether the last block may leave out all tokens but CLS, since the head reads no other and nobody looks."""
         last = self.blocks[-1]
-        return self.cls is not None and last.attention.weights.is_row_wise and not is_watched(last)
+        return self.cls is not None and last.attention.weights.row_wise and not is_watched(last)
 
 
 def patchify(images: Tensor, patch_height: int, patch_width: int) -> Tensor:

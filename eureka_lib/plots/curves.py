@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from eureka_lib.attention.registry import label_of, short_label_of
+from eureka_lib.attention.registry import colour_of, label_of, short_label_of
 from eureka_lib.claims.published import FOLLOW_UP, FOLLOW_UP_SEEDS, QUANTUM
 from eureka_lib.measure.methods import count
 from eureka_lib.measure.plateaus import AFTER, BEFORE, NEVER
 from eureka_lib.measure.runs import moment_of
-from eureka_lib.plots.style import DERIVED, MEMBER, REFERENCE, colour_of, derived_line, panels, small_panels
+from eureka_lib.plots.style import DERIVED, MEMBER, REFERENCE, derived_line, panels, small_panels
 from eureka_lib.store import Run
 from eureka_lib.tasks.language import MaskedLanguageTask
 

@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from eureka_lib.analysis.eureka import wilson_interval
+from eureka_lib.attention.registry import colour_of
 from eureka_lib.claims.registry import NOT_REPRODUCED, REPRODUCED, Row
 from eureka_lib.claims.rules import REMOVED, SHORTER
 from eureka_lib.measure.runs import moment_of
-from eureka_lib.plots.style import DERIVED, MEMBER, PLOT_WIDTH, colour_of, derived_line, log_axis
+from eureka_lib.plots.style import DERIVED, MEMBER, PLOT_WIDTH, derived_line, log_axis
 from eureka_lib.store import Run
 
 WORDS = {REPRODUCED: "yes", NOT_REPRODUCED: "no"}

@@ -5,8 +5,9 @@ import pandas as pd
 from IPython.display import DisplayHandle, display
 
 from eureka_lib import progress
+from eureka_lib.attention.registry import colour_of
 from eureka_lib.experiments.experiment import Experiment
-from eureka_lib.plots.style import PLOT_WIDTH, colour_of, derived_line
+from eureka_lib.plots.style import PLOT_WIDTH, derived_line
 from eureka_lib.tasks.two_step import TwoStepTask
 
 

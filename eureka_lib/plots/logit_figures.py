@@ -18,15 +18,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from eureka_lib.analysis.record import normalised_entropy, record
-from eureka_lib.attention.layer import NORMALISERS, softmax
+from eureka_lib.attention.normalisers import softmax
+from eureka_lib.attention.registry import METHODS, colour_of, dash_of
 from eureka_lib.experiments.experiment import Experiment
-from eureka_lib.plots.style import DERIVED, PLOT_WIDTH, colour_of
+from eureka_lib.plots.style import DERIVED, PLOT_WIDTH
 from eureka_lib.tasks.two_step import Batch, TwoStepTask
 
 WeightsOf = Callable[[Tensor], Tensor]  # unscaled logits (..., K) -> weights (..., K)
 LABELS = {"softmax": "softmax", "norm_softmax": "NormSoftmax", "norm_softmax_var": "NormSoftmax (variance)",
           "heat_treatment": "sharp softmax"}  # fmt: skip
-LINES = {"softmax": "-", "norm_softmax": "--", "norm_softmax_var": "-.", "heat_treatment": ":"}
 MARKERS = {"softmax": "o", "norm_softmax": "s", "norm_softmax_var": "^", "heat_treatment": "D"}
 MATRICES = ("W_Q", "W_K", "W_V")
 BAND = (0.05, 0.5, 0.95)  # quantiles: low end, line, high end
@@ -40,7 +40,7 @@ DIVISORS = {  # what a row of logits of spread sigma is divided by, the effectiv
 def methods(scale: float, sharp: float) -> dict[str, WeightsOf]:
     """The paper's normalisers at ``scale``, and softmax at the scale ``sharp`` where Heat Treatment starts."""
     at = partial(torch.tensor, dtype=torch.float64)
-    ours = {name: partial(NORMALISERS[name], scale=at(scale)) for name in DIVISORS}
+    ours = {name: partial(METHODS[name].normaliser, scale=at(scale)) for name in DIVISORS}
     return ours | {"heat_treatment": partial(softmax, scale=at(sharp))}
 
 
@@ -286,8 +286,7 @@ def plot_gradients(axes: Sequence[Axes], table: pd.DataFrame) -> None:
 
 def _line(method: str) -> dict:
     """How a method's line looks, the same in every panel."""
-    label = LABELS.get(method, method)
-    return {"color": colour_of(method), "ls": LINES.get(method, "-"), "lw": 1.8, "label": label}
+    return {"color": colour_of(method), "ls": dash_of(method), "lw": 1.8, "label": LABELS.get(method, method)}
 
 
 def _mark_crossovers(axis: Axes, scale: float) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from eureka_lib.attention.registry import label_of, short_label_of
+from eureka_lib.attention.registry import colour_of, label_of, short_label_of
 from eureka_lib.measure.methods import count
 from eureka_lib.measure.plateaus import ACCURACY, Plateau
 from eureka_lib.measure.tasks import ByTask, title_of
-from eureka_lib.plots.style import DERIVED, colour_of, derived_line, small_panels
+from eureka_lib.plots.style import DERIVED, derived_line, small_panels
 from eureka_lib.store.runs import Groups
 from eureka_lib.tasks.two_step import TwoStepTask
 

@@ -10,22 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-COLOURS = {
-    "softmax": "#0072B2",
-    "resnet9": "#D55E00",
-    "norm_softmax": "#009E73",
-    "norm_softmax_var": "#CC79A7",
-    "heat_treatment": "#E69F00",
-    "to_block_mean": "#7F7F7F",
-    "to_value_mean": "#4D4D4D",
-    "to_value_mean_per_head": "#A6761D",
-    "sinkhorn": "#56B4E9",
-    "qr": "#000000",
-    "linear": "#E69F00",
-    "cosine": "#E69F00",
-    "half_cosine": "#E69F00",
-    "constant": "#7F7F7F",
-}
 DERIVED = "#555555"  # the plateau and floor lines
 REFERENCE, MEMBER = "#8C8C8C", "#0072B2"  # where each method has a panel: softmax, and the method
 PLOT_WIDTH = 7.0  # inches: a text width; half of it still reads in a two-column paper
@@ -40,11 +24,6 @@ def use_style() -> None:
         "figure.dpi": 110, "savefig.dpi": 200, "figure.constrained_layout.use": True, "pdf.fonttype": 42,
         "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "axes.titlelocation": "left",
     })  # fmt: skip
-
-
-def colour_of(method: str) -> str:
-    """The method's colour; light blue for one that the library does not know, a reader's own attention."""
-    return COLOURS.get(method, "#56B4E9")
 
 
 def panels(n: int, height: float = 3.0, share_y: bool = False) -> tuple[Figure, list[Axes]]:

@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from eureka_lib.analysis.eureka import kaplan_meier
-from eureka_lib.attention.registry import label_of, short_label_of
+from eureka_lib.attention.registry import colour_of, label_of, short_label_of
 from eureka_lib.measure.methods import count
 from eureka_lib.measure.runs import moment_of
-from eureka_lib.plots.style import MEMBER, REFERENCE, colour_of, small_panels
+from eureka_lib.plots.style import MEMBER, REFERENCE, small_panels
 from eureka_lib.store import Run
 from eureka_lib.store.runs import Groups
 

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from eureka_lib.analysis import compare
-from eureka_lib.attention.registry import label_of, short_label_of
+from eureka_lib.attention.registry import colour_of, label_of, short_label_of
 from eureka_lib.measure.plateaus import ACCURACY, Plateau
 from eureka_lib.measure.tasks import ByTask, title_of
-from eureka_lib.plots.style import PLOT_WIDTH, colour_of
+from eureka_lib.plots.style import PLOT_WIDTH
 from eureka_lib.store.runs import Groups
 
 

@@ -6,16 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from eureka_lib.attention.layer import (
-    FUSED,
-    NORMALISERS,
-    AttentionWeights,
-    MultiHeadAttention,
-    norm_softmax,
-    norm_softmax_var,
-)
+from eureka_lib.attention.layer import AttentionWeights, MultiHeadAttention
+from eureka_lib.attention.normalisers import norm_softmax, norm_softmax_var
+from eureka_lib.attention.registry import METHODS
 
-PAPERS = [name for name, normaliser in NORMALISERS.items() if normaliser in FUSED]  # the others: test_zoo.py
+NORMALISERS = {name: method.normaliser for name, method in METHODS.items() if method.normaliser}
+PAPERS = [name for name, method in METHODS.items() if method.fused]  # the others: test_zoo.py
 
 
 def logits_of(seed, shape=(2, 3, 5, 7), size=4.0):

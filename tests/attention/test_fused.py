@@ -1,16 +1,19 @@
 """The fused forms against the naive ones, in float64 to rounding and in the others to the documented tolerance."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from torch import nn
 
 from eureka_lib.analysis.record import record
-from eureka_lib.attention import fused, layer as attention
-from eureka_lib.attention.layer import FUSED, NORMALISERS, MultiHeadAttention, fused_form, row_variance
+from eureka_lib.attention.layer import LEAST_KEYS, MultiHeadAttention
+from eureka_lib.attention.normalisers import SMALLEST_VARIANCE, row_variance, softmax
+from eureka_lib.attention.registry import METHODS, Method
 from eureka_lib.training.precision import with_precision
 
-PAIRS = {name: (naive, FUSED[naive]) for name, naive in NORMALISERS.items() if naive in FUSED}
+PAIRS = {name: (method.normaliser, method.fused) for name, method in METHODS.items() if method.fused}
 FACTS = settings(max_examples=30, deadline=None)
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 7), st.integers(1, 12), st.integers(1, 9))
 
@@ -51,7 +54,7 @@ def units(name, q, k, v, scale, visible=None):
     variance = row_variance(q @ k.mT, visible)
     spread = {"softmax": 1 / scale, "norm_softmax": variance.sqrt(), "norm_softmax_var": variance}[name]
     divisor = spread.clamp_max(1 / scale)
-    used = (divisor < 1 / scale) & (variance > fused.SMALLEST_VARIANCE)
+    used = (divisor < 1 / scale) & (variance > SMALLEST_VARIANCE)
     amplification = torch.maximum(reach / divisor, (reach.square() / variance).where(used, 1)).max()
     q_size, k_size, v_size, factor = *(part.abs().max() for part in (q, k, v)), (1 / divisor).max()
     return [v_size, factor * k_size * v_size, factor * q_size * v_size, 1.0, reach.max() * v_size], float(amplification)
@@ -118,7 +121,7 @@ def test_a_variance_that_overflows_leaves_plain_softmax(name):
     q, k, v = inputs(2, (1, 2, 5, 9, 4), size=1e11, dtype=torch.float32)
     scale = torch.tensor(1e-3)
     out, *gradients = with_gradients(lambda *x: PAIRS[name][1](*x, scale), q, k, v)
-    assert torch.allclose(out, naive_attention(attention.softmax, q, k, v, scale))
+    assert torch.allclose(out, naive_attention(softmax, q, k, v, scale))
     assert all(gradient.isfinite().all() for gradient in gradients)
 
 
@@ -152,22 +155,11 @@ def test_naive_under_a_mask_is_naive_on_what_is_visible(name):
     q, k, _ = inputs(4, (1, 2, 6, 6, 4))
     s = torch.tensor(0.5, dtype=torch.float64)
     logits = q @ k.mT
-    weights = NORMALISERS[name](logits, s, torch.ones(6, 6, dtype=torch.bool).tril())
+    weights = METHODS[name].normaliser(logits, s, torch.ones(6, 6, dtype=torch.bool).tril())
     for row in range(6):
-        expected = NORMALISERS[name](logits[:, :, row : row + 1, : row + 1], s)
+        expected = METHODS[name].normaliser(logits[:, :, row : row + 1, : row + 1], s)
         assert torch.allclose(weights[:, :, row : row + 1, : row + 1], expected, rtol=1e-12)
         assert (weights[:, :, row, row + 1 :] == 0).all()
-
-
-def test_the_naive_form_is_kept_where_it_must_be():
-    """For short rows, rows with keys of their own, and normalisers that have no fused form."""
-    enough = fused.LEAST_KEYS
-    for naive, quick in PAIRS.values():
-        assert fused_form(naive, enough) is quick
-        assert fused_form(naive, enough, torch.ones(3, 1, 1, enough, dtype=torch.bool)) is quick
-        assert fused_form(naive, enough - 1) is None
-        assert fused_form(naive, enough, torch.ones(enough, enough, dtype=torch.bool).tril()) is None
-    assert fused_form(lambda logits, scale: torch.softmax(logits, -1), enough) is None
 
 
 def test_no_step_waits_for_a_value():
@@ -186,7 +178,7 @@ def test_no_step_waits_for_a_value():
 
 def module_of(name, width=16, heads=2):
     torch.manual_seed(0)
-    module, x = MultiHeadAttention(width, heads, name), torch.randn(3, fused.LEAST_KEYS + 6, width)
+    module, x = MultiHeadAttention(width, heads, name), torch.randn(3, LEAST_KEYS + 6, width)
     nn.init.normal_(module.qkv.weight, std=width**-0.5)  # unit normal q, k, v
     return module, x
 
@@ -199,7 +191,8 @@ def seen(monkeypatch):
     def noting(name, function):
         return lambda *inputs: (calls.append(name), function(*inputs))[1]
 
-    monkeypatch.setattr(attention, "FUSED", {naive: noting(name, quick) for name, (naive, quick) in PAIRS.items()})
+    for name, (_, quick) in PAIRS.items():
+        monkeypatch.setitem(METHODS, name, replace(METHODS[name], fused=noting(name, quick)))
     return calls
 
 
@@ -244,6 +237,14 @@ def test_the_scale_is_followed(name):
             assert torch.allclose(module(x), alone, atol=1e-4), scale
 
 
+def test_short_rows_take_the_naive_form(seen):
+    module, x = module_of("norm_softmax")
+    module(x[:, : LEAST_KEYS - 1])
+    assert seen == []
+    module(x[:, :LEAST_KEYS])
+    assert seen == ["norm_softmax"]
+
+
 def test_padding_of_tokens_does_not_matter(seen):
     module, x = module_of("norm_softmax")
     visible = torch.ones(x.shape[:2], dtype=torch.bool)
@@ -260,7 +261,8 @@ def test_a_normaliser_of_ones_own_is_used_as_it_is(monkeypatch):
     """Also under the name of one that the library has."""
     module, x = module_of("norm_softmax")
     for name in ("mine", "norm_softmax"):
-        monkeypatch.setitem(NORMALISERS, name, lambda logits, scale: torch.ones_like(logits) / logits.shape[-1])
+        own = Method(lambda logits, scale: torch.ones_like(logits) / logits.shape[-1])
+        monkeypatch.setitem(METHODS, name, own)
         mine = MultiHeadAttention(16, 2, name)
         mine.load_state_dict(module.state_dict())
         v = mine.qkv(x)[..., 32:].mean(dim=1, keepdim=True).expand_as(x)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from eureka_lib.attention import huggingface
 from eureka_lib.attention.huggingface import REFUSED, WORKS, attend, attention_modules, register, set_scale_factor
-from eureka_lib.attention.layer import NORMALISERS, MultiHeadAttention
+from eureka_lib.attention.layer import MultiHeadAttention
+from eureka_lib.attention.registry import METHODS, Method
 
 NAMES = {"scaled_softmax": "softmax", "norm_softmax": "norm_softmax", "norm_softmax_var": "norm_softmax_var"}
 WORDS, TOKENS, PADDING = 50, 9, 3
@@ -185,9 +186,9 @@ def test_attend_is_its_definition(name, additive):
     visible[..., 0] = True
     mask = torch.zeros(visible.shape).masked_fill(~visible, torch.finfo(torch.float32).min) if additive else visible
     module = plain_module(attention_scale_factor=3.0)
-    out, weights = attend(NORMALISERS[name], module, q, k, v, mask, scaling=0.7, position_bias=bias)
+    out, weights = attend(METHODS[name].normaliser, module, q, k, v, mask, scaling=0.7, position_bias=bias)
     k, v = (torch.stack([x[:, head // 2] for head in range(4)], 1) for x in (k, v))
-    expected = NORMALISERS[name](q @ k.mT + bias / 0.7, torch.tensor(2.1, dtype=torch.float64), visible)
+    expected = METHODS[name].normaliser(q @ k.mT + bias / 0.7, torch.tensor(2.1, dtype=torch.float64), visible)
     assert torch.allclose(weights, expected, atol=1e-12)
     assert torch.allclose(out, (expected @ v).transpose(1, 2), atol=1e-12)
 
@@ -197,7 +198,7 @@ def test_an_additive_mask_may_carry_a_bias():
     q, k, v = (heads(1, 2, 4, 3, seed=seed) for seed in range(3))
     mask = -0.5 * torch.arange(4.0, dtype=torch.float64).expand(1, 1, 4, 4).clone()
     mask[..., 3] = -10_000
-    _, weights = attend(NORMALISERS["softmax"], plain_module(), q, k, v, mask)
+    _, weights = attend(METHODS["softmax"].normaliser, plain_module(), q, k, v, mask)
     assert torch.allclose(weights, torch.softmax(q @ k.mT * 3**-0.5 + mask, -1))
     assert (weights[..., 3] == 0).all()
 
@@ -206,7 +207,7 @@ def test_an_additive_mask_may_carry_a_bias():
 def test_a_query_that_sees_nothing_gives_finite_gradients(name):
     q, k, v = (heads(1, 1, 3, 2, seed=seed).requires_grad_() for seed in range(3))
     visible = torch.tensor([[False, False, False], [True, False, False], [True, True, True]])
-    out, weights = attend(NORMALISERS[NAMES[name]], plain_module(), q, k, v, visible)
+    out, weights = attend(METHODS[NAMES[name]].normaliser, plain_module(), q, k, v, visible)
     out.sum().backward()
     assert torch.allclose(weights[0, 0, :2], torch.tensor([[1 / 3] * 3, [1, 0, 0]], dtype=torch.float64))
     assert all(x.grad.isfinite().all() for x in (q, k, v))
@@ -216,8 +217,8 @@ def test_a_query_that_sees_nothing_gives_finite_gradients(name):
 def test_weights_of_half_precision_logits_are_computed_in_float32(name):
     q, k, v = (heads(2, 2, 9, 4, seed=seed).bfloat16() for seed in range(3))
     visible = torch.ones(9, 9, dtype=torch.bool).tril()
-    _, weights = attend(NORMALISERS[NAMES[name]], plain_module(), q, k, v, visible)
-    expected = NORMALISERS[NAMES[name]](q.float() @ k.float().mT, torch.tensor(0.5), visible)
+    _, weights = attend(METHODS[NAMES[name]].normaliser, plain_module(), q, k, v, visible)
+    expected = METHODS[NAMES[name]].normaliser(q.float() @ k.float().mT, torch.tensor(0.5), visible)
     assert weights.dtype == torch.bfloat16 and torch.equal(weights, expected.bfloat16())
 
 
@@ -232,18 +233,18 @@ def test_half_precision_loses_no_more_than_torchs_own_attention(offset, how, dty
     torchs = nn.functional.scaled_dot_product_attention(q, k, v).double()
     given = [x.float() for x in (q, k, v)] if how == "autocast" else (q, k, v)
     with torch.autocast("cpu", dtype, enabled=how == "autocast"):
-        ours = attend(NORMALISERS["softmax"], plain_module(), *given, None)[0].transpose(1, 2).double()
+        ours = attend(METHODS["softmax"].normaliser, plain_module(), *given, None)[0].transpose(1, 2).double()
     assert (ours - exact).abs().max() <= 1.1 * (torchs - exact).abs().max()
 
 
 def test_dropout_drops_weights_in_training_only():
     module = plain_module()
     q, k, v = (heads(2, 4, 9, 3, seed=seed) for seed in range(3))
-    _, weights = attend(NORMALISERS["softmax"], module.train(), q, k, v, None, dropout=0.25)
+    _, weights = attend(METHODS["softmax"].normaliser, module.train(), q, k, v, None, dropout=0.25)
     whole = torch.softmax(q @ k.mT * 3**-0.5, -1)
     kept = weights != 0
     assert torch.allclose(weights[kept], whole[kept] / 0.75) and 0.6 < kept.double().mean() < 0.9
-    _, weights = attend(NORMALISERS["softmax"], module.eval(), q, k, v, None, dropout=0.25)
+    _, weights = attend(METHODS["softmax"].normaliser, module.eval(), q, k, v, None, dropout=0.25)
     assert torch.allclose(weights, whole)
 
 
@@ -597,7 +598,7 @@ def own(monkeypatch):
     """Add a normaliser for one test."""
 
     def add(name, function):
-        monkeypatch.setitem(NORMALISERS, name, function)
+        monkeypatch.setitem(METHODS, name, Method(function))
         for interface in (transformers.AttentionInterface, transformers.AttentionMaskInterface):
             monkeypatch.setitem(interface._global_mapping, name, None)  # so that it goes again
         huggingface._registered.add(name)

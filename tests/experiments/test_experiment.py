@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from eureka_lib.attention.layer import NORMALISERS
+from eureka_lib.attention.registry import METHODS, Method
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.experiment import TASKS, Experiment, FixConfig
 from eureka_lib.experiments.run import run
@@ -177,12 +177,12 @@ def test_an_attention_of_ones_own_is_known_by_its_source(tiny, store, monkeypatc
         spec = importlib.util.spec_from_file_location(path.stem, path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        monkeypatch.setitem(NORMALISERS, "mine", module.mine)
+        monkeypatch.setitem(METHODS, "mine", Method(module.mine))
         found = run(tiny.vary(attention="mine"), store)
         assert f"* {factor}" in found.config["own"]["attention"]
         keys.append(found.key)
     assert keys[0] == keys[2] != keys[1] and store.keys() == sorted(set(keys))
-    monkeypatch.setitem(NORMALISERS, "mine", functools.partial(module.mine))
+    monkeypatch.setitem(METHODS, "mine", Method(functools.partial(module.mine)))
     with pytest.raises(ValueError, match="the source of .* cannot be read.*define it by def or class"):
         run(tiny.vary(attention="mine"), store)
 

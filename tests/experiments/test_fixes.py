@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from eureka_lib.attention.heat import heat
-from eureka_lib.attention.registry import METHODS
+from eureka_lib.attention.registry import METHODS, changes_of
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.experiment import FixConfig
 from eureka_lib.experiments.run import run
@@ -24,7 +24,7 @@ def scales(model):
 
 def test_the_scale_follows_the_schedule_in_every_layer(tiny, model):
     usual = scales(model)[0]
-    treatment = Treatment(model, tiny.vary(**METHODS["heat_treatment"]).fix, tiny.training.steps)
+    treatment = Treatment(model, tiny.vary(**changes_of("heat_treatment")).fix, tiny.training.steps)
     assert scales(model) == pytest.approx([24 * usual] * len(scales(model)))
     for step in range(tiny.training.steps):
         treatment.set_scale(step)
@@ -97,8 +97,8 @@ def test_softmax_with_a_do_nothing_fix_is_softmax(tiny):
 
 
 def test_every_method_builds_and_steps(tiny, store):
-    for name, changes in METHODS.items():
-        history = run(tiny.vary(steps=2, evaluate_every=1, **changes), store).history
+    for name in METHODS:
+        history = run(tiny.vary(steps=2, evaluate_every=1, **changes_of(name)), store).history
         assert history["test_loss"].notna().all(), name
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from watching import experiments
 
-from eureka_lib.attention.layer import NORMALISERS
+from eureka_lib.attention.registry import METHODS
 from eureka_lib.experiments.pools import InProcess, Workers
 from eureka_lib.experiments.run import run
 from eureka_lib.experiments.sweep import SweepError, sweep
@@ -101,7 +101,7 @@ def test_time_left_is_not_told_before_it_can_be_known(monkeypatch, tmp_path, cap
 def test_own_attention_goes_to_the_workers_with_its_source_and_what_it_learns(own, store, tmp_path):
     with Workers(1) as pool:
         there = own["with_own"](pool, store.folder)
-        source = pool.submit(lambda: inspect.getsource(NORMALISERS["own"])).result()
+        source = pool.submit(lambda: inspect.getsource(METHODS["own"].normaliser)).result()
     assert source == inspect.getsource(own["own"])
     here = own["with_own"](InProcess(), tmp_path / "here")
     for one, other in zip(there, here, strict=True):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from eureka_lib.attention.layer import NORMALISERS
+from eureka_lib.attention.registry import METHODS, Method
 from eureka_lib.models.gpt2 import InContextGPT2, InContextGPT2Config
 
 pytest.importorskip("transformers")
@@ -74,7 +74,7 @@ def test_an_attention_of_ones_own(tokens, monkeypatch):
         weights = torch.ones_like(logits) if visible is None else visible.expand_as(logits).float()
         return weights / weights.sum(dim=-1, keepdim=True)
 
-    monkeypatch.setitem(NORMALISERS, "even_for_a_test", even)
+    monkeypatch.setitem(METHODS, "even_for_a_test", Method(even))
     model, softmax = build(attention="even_for_a_test"), build()
     softmax.set_scale_factor(1e-6)  # so hot that all weights are equal
     assert torch.allclose(model(tokens), softmax(tokens), atol=1e-5)

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
-from eureka_lib.attention.layer import NORMALISERS
+from eureka_lib.attention.registry import METHODS, Method
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run
 from eureka_lib.models.roberta import Roberta, RobertaConfig
@@ -87,7 +87,8 @@ def test_every_parameter_is_trained_and_dropout_is_the_only_chance(inputs):
 
 
 def test_an_attention_of_ones_own(inputs, monkeypatch):
-    monkeypatch.setitem(NORMALISERS, "even_in_roberta", lambda logits, scale: torch.softmax(0 * logits, dim=-1))
+    even = Method(lambda logits, scale: torch.softmax(0 * logits, dim=-1))
+    monkeypatch.setitem(METHODS, "even_in_roberta", even)
     softmax = build()
     softmax.set_scale_factor(1e-6)  # so hot that all weights are equal
     assert torch.allclose(build(attention="even_in_roberta")(inputs), softmax(inputs), atol=1e-4)

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from eureka_lib.attention.layer import NORMALISERS
-from eureka_lib.attention.registry import METHODS
+from eureka_lib.attention.registry import METHODS, Method, changes_of
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run
 from eureka_lib.models.vit import StochasticDepth, ViT, ViTConfig, patchify
@@ -83,7 +82,8 @@ def test_last_block_computes_cls_alone_with_the_same_result_and_gradients(attent
 
 def test_attention_of_ones_own_always_sees_all_rows(monkeypatch):
     seen = []
-    monkeypatch.setitem(NORMALISERS, "own", lambda logits, scale: seen.append(logits.shape) or logits.softmax(-2))
+    own = Method(lambda logits, scale: seen.append(logits.shape) or logits.softmax(-2))
+    monkeypatch.setitem(METHODS, "own", own)
     ViT(ViTConfig(patch=4, depth=1, width=16, heads=2, attention="own"), 8, 10)(torch.randn(3, 3, 8, 8))
     assert seen == [(3, 2, 5, 5)]
 
@@ -144,7 +144,7 @@ def test_the_answer_is_read_from_the_mean_of_all_tokens():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_pooled_one_takes_every_method_and_is_measured(short, store, method):
-    history = run(short.vary(**METHODS[method]), store).history
+    history = run(short.vary(**changes_of(method)), store).history
     assert history["test_loss"].notna().all()
     assert {"attention_entropy", "gradient_q", "gradient_k", "gradient_v"} <= set(history)
 

@@ -9,9 +9,7 @@ import pandas as pd
 import pytest
 
 from eureka_lib import paths
-from eureka_lib.attention import layer as attention
-from eureka_lib.attention.layer import LEARNED
-from eureka_lib.attention.registry import METHODS
+from eureka_lib.attention.registry import METHODS, changes_of
 from eureka_lib.claims import published, rules
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run
@@ -28,7 +26,7 @@ NEVER = 9999
 def planted(jump_at, method="softmax", seed=0, final=0.97):
     """On the plateau until ``jump_at``, at ``final`` from there on."""
     accuracy = [final if step >= jump_at else 0.55 for step in STEPS]
-    config = profiles.get("smoke").zoo.base.vary(seed=seed, **METHODS[method]).config()
+    config = profiles.get("smoke").zoo.base.vary(seed=seed, **changes_of(method)).config()
     return Run(Path(f"{method}{seed}"), config, pd.DataFrame({"step": STEPS, "test_accuracy": accuracy}), {})
 
 
@@ -54,11 +52,11 @@ def table_group(**jumps):
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", LEARNED)
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.learned is not None])
 def test_a_number_to_be_learned_is_learned(tiny, store, name):
     found = run(tiny.vary(attention=name, learning_rate=1e-3), store, weights_every=12)
     before, after = (found.weights(step)["blocks.0.attention.weights.learned"] for step in (0, 12))
-    assert (before == LEARNED[name]).all() and (after != before).all()
+    assert (before == METHODS[name].learned).all() and (after != before).all()
 
 
 def test_a_training_that_was_interrupted_goes_on_bit_for_bit(tiny, goes_on_exactly):
@@ -172,12 +170,12 @@ def test_the_notebooks_ten_lines_add_an_attention(monkeypatch, tmp_path):
     (source,) = [cell.source for cell in notebook.cells if cell.id == "yours"]
     assert len(source.splitlines()) <= 10
     (tmp_path / "cell.py").write_text(source)
-    known = set(attention.NORMALISERS)
+    known = set(METHODS)
     try:
         given = runpy.run_path(str(tmp_path / "cell.py"), {"profile": "smoke"})
-        (added,) = attention.NORMALISERS.keys() - known
+        (added,) = METHODS.keys() - known
         assert given["mine"].config["model"]["attention"] == added
         assert given["mine"].history["test_loss"].notna().all() and given["mine"].status == "finished"
     finally:
-        for name in attention.NORMALISERS.keys() - known:
-            del attention.NORMALISERS[name]
+        for name in METHODS.keys() - known:
+            del METHODS[name]

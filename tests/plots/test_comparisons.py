@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from eureka_lib.attention.registry import METHODS
+from eureka_lib.attention.registry import changes_of
 from eureka_lib.benchmark import search
 from eureka_lib.experiments import profiles
 from eureka_lib.measure.methods import method_table, rate_grid, settings_table
@@ -23,7 +23,7 @@ STEPS = list(range(0, 1050, 50))
 def planted(jump_at, method="softmax", seed=0, final=0.97):
     """On the plateau until ``jump_at``, at ``final`` from there on."""
     accuracy = [final if step >= jump_at else 0.55 for step in STEPS]
-    base = profiles.get("smoke").cheap.base.vary(seed=seed, **METHODS[method]).config()
+    base = profiles.get("smoke").cheap.base.vary(seed=seed, **changes_of(method)).config()
     history = pd.DataFrame({"step": STEPS, "test_accuracy": accuracy, "attention_entropy": [0.9] * len(STEPS)})
     return Run(Path(f"{method}{seed}"), base, history, {"status": "finished"})
 

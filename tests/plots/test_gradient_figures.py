@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import torch
 
-from eureka_lib.attention.registry import METHODS
+from eureka_lib.attention.registry import changes_of, colour_of
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run as trained
 from eureka_lib.plots import gradient_figures as gf, jacobian_figure as jf
 from eureka_lib.plots.logit_figures import spread
-from eureka_lib.plots.style import colour_of, panels
+from eureka_lib.plots.style import panels
 from eureka_lib.store import RunStore
 from eureka_lib.tasks.frame import evaluation_generator
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("house_style")
 @pytest.fixture(scope="module")
 def experiments():
     anatomy = profiles.get("smoke").anatomy.vary(**SHORT)
-    return [anatomy.vary(**METHODS[method], seed=seed) for method in ("softmax", "norm_softmax") for seed in (0, 1)]
+    return [anatomy.vary(**changes_of(method), seed=seed) for method in ("softmax", "norm_softmax") for seed in (0, 1)]
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from eureka_lib.analysis.record import record
+from eureka_lib.attention.registry import colour_of
 from eureka_lib.experiments import profiles
 from eureka_lib.plots import logit_figures as lf
-from eureka_lib.plots.style import colour_of, panels, use_style
+from eureka_lib.plots.style import panels, use_style
 
 SCALE, SHARP = 0.125, 3.0
 METHODS = lf.methods(SCALE, SHARP)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from eureka_lib.attention.layer import LEARNED
+from eureka_lib.attention.registry import METHODS
 from eureka_lib.models.resnet import ResNet9, ResNetConfig
 from eureka_lib.models.vit import ViT, ViTConfig
 from eureka_lib.training.optimizer import OPTIMIZERS, build, scale_rate
@@ -37,7 +37,7 @@ def test_decay_is_decoupled():
 
 
 def test_a_learned_number_per_head_is_not_decayed():
-    for attention in LEARNED:
+    for attention in (name for name, method in METHODS.items() if method.learned is not None):
         model = ViT(ViTConfig(patch=8, depth=1, width=8, heads=2, attention=attention), 16, 10)
         free = build("adamw", model, 1e-3, 0.05).param_groups[1]
         assert "blocks.0.attention.weights.learned" in names_of(model, free)
