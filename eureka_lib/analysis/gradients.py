@@ -47,14 +47,22 @@ def diagnose(
         loss = cross_entropy(model(images), labels, label_smoothing=label_smoothing)
         gradients = torch.autograd.grad(loss, matrices + list(made.values()))
     at_weights, at_features = gradients[: len(matrices)], gradients[len(matrices) :]
-    sizes = torch.stack([g.unflatten(-1, (3, -1)).abs().mean(-1) for g in at_features]) * len(labels)  # (L, B, T, 3)
+    features = [a.split_features(g) for a, g in zip(attentions, at_features, strict=True)]
+    sizes = [torch.stack([part.abs().mean(dim=(1, 3)) for part in parts], dim=-1) for parts in features]
+    sizes = torch.stack(sizes) * len(labels)  # (L, B, T, 3)
     places = {CLS: _cls_only(sizes[0, ..., 0])}
     places |= {name: tokens_of(mask, sizes.shape[2]) for name, mask in cells.items()}
     return Diagnosis(
-        torch.stack([g.unflatten(0, (3, -1)).abs().mean(dim=(1, 2)) for g in at_weights]),
+        weight_gradients(attentions, at_weights),
         {name: sizes[:, mask].mean(dim=1) for name, mask in places.items()},
         torch.stack([normalised_entropy(weights).mean() for weights in rows.values()]),
     )
+
+
+def weight_gradients(layers: Sequence[nn.Module], gradients: Sequence[Tensor]) -> Tensor:
+    """Mean absolute gradient of W_Q, W_K and W_V of L layers, from the gradients of their ``qkv`` weights: (L, 3)."""
+    pairs = zip(layers, gradients, strict=True)
+    return torch.stack([layer.split_weight(gradient).abs().mean(dim=(1, 2, 3)) for layer, gradient in pairs])
 
 
 def plateau_steps(steps: Sequence[int], accuracy: Sequence[float]) -> list[int]:

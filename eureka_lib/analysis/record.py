@@ -61,21 +61,15 @@ def look_inside(model: nn.Module, images: Tensor) -> list[Inside]:
     Token 0 is CLS; the others are the patches, row by row.
     """
     blocks = dict(enumerate(model.blocks))
-    qkv, weights = ({i: getattr(block.attention, part) for i, block in blocks.items()} for part in ("qkv", "weights"))
-    mixers = {i: block.attention.out for i, block in blocks.items()}
-    with torch.no_grad(), record(qkv) as qkvs, record(weights) as maps, record(mixers, inputs=True) as said:
+    layers = {i: block.attention for i, block in blocks.items()}
+    qkv, weights, mixers = ({i: getattr(a, part) for i, a in layers.items()} for part in ("qkv", "weights", "out"))
+    with torch.no_grad(), record(qkv) as made, record(weights) as maps, record(mixers, inputs=True) as said:
         with record(blocks) as left:
             model(images)
     return [
-        Inside(*split_heads(qkvs[i], blocks[i].attention.heads), maps[i],
-               split_heads(said[i], blocks[i].attention.heads, parts=1)[0], left[i])
-        for i in blocks
-    ]  # fmt: skip
-
-
-def split_heads(features: Tensor, heads: int, parts: int = 3) -> Tensor:
-    """(B, T, parts * C), as a layer that makes q, k and v at once returns it -> (parts, B, H, T, D)."""
-    return features.unflatten(-1, (parts, heads, -1)).permute(2, 0, 3, 1, 4)
+        Inside(*layer.split_features(made[i]), maps[i], *layer.split_features(said[i]), left[i])
+        for i, layer in layers.items()
+    ]
 
 
 def normalised_entropy(weights: Tensor) -> Tensor:

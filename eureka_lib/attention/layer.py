@@ -78,10 +78,9 @@ class MultiHeadAttention(nn.Module):
 
         ``visible`` is None or boolean (B, T), False for padding.
         """
-        batch, tokens, width = x.shape
+        batch, _, width = x.shape
         visible = None if visible is None else visible[:, None, None, :]
-        qkv = self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads)
-        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))  # each (B, H, T, D)
+        q, k, v = self.split_features(self.qkv(x))
         if self.prepare is not None:
             q, k = self.prepare(q), self.prepare(k)
         mixed = self._mix(q[:, :, :queries], k, v, visible)
@@ -95,6 +94,11 @@ class MultiHeadAttention(nn.Module):
             logits = q.to(dtype) @ k.to(dtype).transpose(-2, -1)  # (B, H, Q, T)
             return (self.weights(logits, visible=visible) @ v.to(dtype)).to(v.dtype)  # (B, H, Q, D)
 
-    def split_qkv(self, rows: Tensor) -> Tensor:
-        """A tensor laid out as the qkv weight, (3C, C), viewed as (3, H, D, C): W_Q, W_K, W_V, head by head."""
+    def split_features(self, features: Tensor) -> list[Tensor]:
+        """What ``qkv`` makes, (B, T, 3C) -> q, k, v, each (B, H, T, D); of what goes into ``out``, (B, T, C), one."""
+        parts = features.shape[-1] // self.out.in_features
+        return [part.transpose(1, 2) for part in features.unflatten(-1, (parts, self.heads, -1)).unbind(2)]
+
+    def split_weight(self, rows: Tensor) -> Tensor:
+        """The ``qkv`` weight (3C, C), or a gradient of it, viewed as (3, H, D, C): W_Q, W_K, W_V, head by head."""
         return rows.view(3, self.heads, -1, rows.shape[-1])

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from eureka_lib.analysis.gradients import weight_gradients
 from eureka_lib.analysis.record import normalised_entropy, record
 from eureka_lib.attention.gradient_scaling import GRADIENT_SCALINGS
 from eureka_lib.attention.heat import heat
@@ -30,7 +31,7 @@ class Treatment:
         """Between backward and update: scale the gradients of W_Q, W_K and W_V, if the fix asks for it."""
         if self.fix.gradient_scaling != "none":
             for layer in self.layers:
-                gradient = layer.split_qkv(layer.qkv.weight.grad)
+                gradient = layer.split_weight(layer.qkv.weight.grad)
                 gradient.copy_(GRADIENT_SCALINGS[self.fix.gradient_scaling](gradient))
 
     def scale_rate(self, of: torch.optim.Optimizer) -> None:
@@ -49,8 +50,7 @@ class AttentionMeasure:
     def see_gradients(self) -> None:
         """Note the mean absolute gradients of W_Q, W_K and W_V, as they are now, mean over layers."""
         if self.layers:
-            gradients = [layer.split_qkv(layer.qkv.weight.grad) for layer in self.layers]
-            sizes = torch.stack([gradient.abs().mean(dim=(1, 2, 3)) for gradient in gradients]).mean(dim=0)
+            sizes = weight_gradients(self.layers, [layer.qkv.weight.grad for layer in self.layers]).mean(dim=0)
             self.gradient_sizes = dict(zip(("gradient_q", "gradient_k", "gradient_v"), sizes, strict=True))
 
     def row(self, images: Tensor) -> dict[str, float]:

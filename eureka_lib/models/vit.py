@@ -134,7 +134,7 @@ class ViT(nn.Module):
 
     def query_key_weights(self) -> list[Tensor]:
         """W_Q and W_K of each block together, (2, H, D, C), as views of the parameters that hold them."""
-        return [layer.split_qkv(layer.qkv.weight.detach())[:2] for layer in self.attention_layers()]
+        return [layer.split_weight(layer.qkv.weight.detach())[:2] for layer in self.attention_layers()]
 
     def set_scale_factor(self, factor: float) -> None:
         """Multiply the usual scale of every attention by ``factor``, which replaces an earlier one."""

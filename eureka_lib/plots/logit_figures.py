@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from eureka_lib.analysis.gradients import weight_gradients
 from eureka_lib.analysis.record import normalised_entropy, record
 from eureka_lib.attention.normalisers import softmax
 from eureka_lib.attention.registry import METHODS, colour_of, dash_of
@@ -113,8 +114,8 @@ def attention_logits(model: nn.Module, images: Tensor) -> Tensor:
     with record({str(i): layer.qkv for i, layer in enumerate(layers)}) as trace, torch.no_grad():
         model(images)
     logits = []
-    for layer, qkv in zip(layers, trace.values(), strict=True):
-        q, k, _ = qkv.unflatten(-1, (3, layer.heads, -1)).permute(2, 0, 3, 1, 4)  # each (B, H, T, D)
+    for layer, made in zip(layers, trace.values(), strict=True):
+        q, k, _ = layer.split_features(made)
         logits.append(q @ k.transpose(-2, -1))
     return torch.stack(logits)
 
@@ -145,8 +146,8 @@ def gradient_sizes(model: nn.Module, batch: Batch, label_smoothing: float) -> Te
     model.eval()  # without stochastic depth
     model.zero_grad()
     cross_entropy(model(batch.images), batch.labels, label_smoothing=label_smoothing).backward()
-    gradients = [layer.split_qkv(layer.qkv.weight.grad) for layer in model.attention_layers()]
-    return torch.stack([gradient.abs().mean(dim=(1, 2, 3)) for gradient in gradients])
+    layers = model.attention_layers()
+    return weight_gradients(layers, [layer.qkv.weight.grad for layer in layers])
 
 
 def gradient_table(

@@ -272,7 +272,7 @@ def test_qk_norm_bounds_logits_whatever_the_weights_are():
     cosine = torch.nn.functional.cosine_similarity(q[..., :, None, :], k[..., None, :, :], dim=-1)
     assert torch.allclose(seen[0], 2 * cosine, atol=1e-4)
     with torch.no_grad():
-        module.split_qkv(module.qkv.weight)[:2] *= 1000
+        module.split_weight(module.qkv.weight)[:2] *= 1000
     assert torch.allclose(module(x), before, atol=1e-4) and seen[1].abs().max() <= 4**0.5 + 1e-6
     assert zoo.unit_rms(torch.zeros(3, 4)).tolist() == torch.zeros(3, 4).tolist()
 

@@ -59,20 +59,20 @@ def test_gradient_scaling_acts_on_the_layers_weights(tiny, model, name):
     before = [layer.qkv.weight.grad.clone() for layer in model.attention_layers()]
     Treatment(model, tiny.vary(gradient_scaling=name).fix, tiny.training.steps).scale_gradients()
     for layer, old in zip(model.attention_layers(), before, strict=True):
-        q, k, v = layer.split_qkv(layer.qkv.weight.grad).abs().mean(dim=(1, 2, 3)).tolist()
+        q, k, v = layer.split_weight(layer.qkv.weight.grad).abs().mean(dim=(1, 2, 3)).tolist()
         assert not torch.equal(layer.qkv.weight.grad, old)
         if name != "to_value_mean_per_head":
             assert q == pytest.approx(v, rel=1e-4) and k == pytest.approx(v, rel=1e-4)
 
 
 def test_qkv_is_split_as_the_forward_pass_does(tiny, model):
-    """W_Q of head 1, taken from split_qkv, gives that head's queries."""
+    """W_Q of head 1, taken from split_weight, gives that head's queries."""
     layer = model.attention_layers()[0]
     x = torch.randn(2, 5, tiny.model.width)
-    qkv = layer.qkv(x).view(2, 5, 3, layer.heads, -1)
-    w = layer.split_qkv(layer.qkv.weight)
-    assert torch.allclose(x @ w[0, 1].T, qkv[:, :, 0, 1], atol=1e-5)
-    assert torch.allclose(x @ w[2, 0].T, qkv[:, :, 2, 0], atol=1e-5)
+    q, _, v = layer.split_features(layer.qkv(x))
+    w = layer.split_weight(layer.qkv.weight)
+    assert torch.allclose(x @ w[0, 1].T, q[:, 1], atol=1e-5)
+    assert torch.allclose(x @ w[2, 0].T, v[:, 0], atol=1e-5)
 
 
 def test_what_is_measured_is_in_the_history(tiny, store):

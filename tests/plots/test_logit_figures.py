@@ -221,7 +221,7 @@ def test_below_the_temperature_the_gradient_is_at_right_angles_to_the_queries_we
         assert lf.spread(lf.attention_logits(model, batch.images.double())).max() < 1
         lf.gradient_sizes(model, replace(batch, images=batch.images.double()), 0.1)
         layer = model.attention_layers()[0]
-        w, g = (layer.split_qkv(x)[0, 0].flatten() for x in (layer.qkv.weight.detach(), layer.qkv.weight.grad))
+        w, g = (layer.split_weight(x)[0, 0].flatten() for x in (layer.qkv.weight.detach(), layer.qkv.weight.grad))
         cosines[name] = abs(float(torch.nn.functional.cosine_similarity(w, g, dim=0)))
     assert cosines["norm_softmax"] < 1e-9 < 1e-4 < cosines["softmax"]
 
