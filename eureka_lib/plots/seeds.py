@@ -58,17 +58,18 @@ def plot_methods(
     The lines' names stand at the right.
     """
     figure, axes = small_panels(groups, 3, 2.8)
+    named = list(axes)[2::3] or list(axes)[-1:]
     for method, axis in axes.items():
         plot_seeds(axis, {method: groups[method]}, column, plateau)
-        for value in lines.values():
-            axis.axhline(value, color=DERIVED, ls="--", lw=1, zorder=1)
-        k = count([plateau.leap(run) for run in groups[method]])
+        for name, value in lines.items():
+            if method in named:
+                derived_line(axis, value, name)
+            else:
+                axis.axhline(value, color=DERIVED, ls="--", lw=1, zorder=1)
+        k = count(map(plateau.leap, groups[method]))
         axis.set_title(f"{short_label_of(method)}:\n{k} {plateau.event}s", fontsize=9)
         axis.set(ylabel=label, ylim=(0, 1.02) if plateau.loss is None else None)
         axis.label_outer()
-    for axis in [*axes.values()][2::3] or [*axes.values()][-1:]:
-        for name, value in lines.items():
-            derived_line(axis, value, name)
     return figure
 
 

@@ -13,9 +13,10 @@ from eureka_lib.measure.methods import method_table, rate_grid, settings_table
 from eureka_lib.plots.intervals import plot_sweep
 from eureka_lib.plots.maps import plot_grid
 from eureka_lib.plots.seeds import plot_methods
-from eureka_lib.plots.style import use_style
 from eureka_lib.plots.times import plot_times
 from eureka_lib.store import Run
+
+pytestmark = pytest.mark.usefixtures("house_style")
 
 STEPS = list(range(0, 1050, 50))
 
@@ -34,13 +35,6 @@ def group(method, *jumps, **options):
 
 SLOW = group("softmax", *([700, 750, 800, 9999, 9999] * 4))
 QUICK = group("norm_softmax", *([150, 200, 250, 300, 350] * 4))
-
-
-@pytest.fixture(autouse=True)
-def styled_figures():
-    use_style()
-    yield
-    plt.close("all")
 
 
 def test_method_table_says_what_happened():
