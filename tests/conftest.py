@@ -51,9 +51,9 @@ def house_style():
     """Figures look as the notebooks' do, and none stays open."""
     import matplotlib.pyplot as plt
 
-    from eureka_lib.plots import figures
+    from eureka_lib.plots.style import use_style
 
-    figures.use_style()
+    use_style()
     yield
     plt.close("all")
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from eureka_lib.benchmark.measure import Row
-from eureka_lib.plots import figures
+from eureka_lib.plots.style import DERIVED, panels
 
 MEASURED, BAR = "#0072B2", "#D55E00"
 ROW_HEIGHT = 0.3  # inches
@@ -25,16 +25,16 @@ def plot_rows(rows: Sequence[Row]) -> Figure:
     To the left of the line at 1 the thing is cheaper than its baseline. The axis is logarithmic, so that half and twice
     are equally far from it.
     """
-    figure, (axis,) = figures.panels(1, 0.9 + ROW_HEIGHT * len(rows))
+    figure, (axis,) = panels(1, 0.9 + ROW_HEIGHT * len(rows))
     table = row_table(rows).astype({"floor": float, "bar": float})
     y, style = table.index, {"ls": "none", "marker": "|", "ms": 16, "mew": 1.8}
     quartiles = [table["ratio"] - table["low"], table["high"] - table["ratio"]]
     axis.errorbar(table["ratio"], y, xerr=quartiles, fmt="o", ms=5, color=MEASURED, label="median and quartiles")
     if table["floor"].notna().any():
-        axis.plot(table["floor"], y, color=figures.DERIVED, label="floor (counted)", **style)
+        axis.plot(table["floor"], y, color=DERIVED, label="floor (counted)", **style)
     if table["bar"].notna().any():
         axis.plot(table["bar"], y, color=BAR, label="bar (at most)", **style)
-    axis.axvline(1, color=figures.DERIVED, lw=1, zorder=0)
+    axis.axvline(1, color=DERIVED, lw=1, zorder=0)
     axis.set_yticks(y, [f"{row.name}\n/ {row.baseline}" for row in rows], fontsize=8)
     axis.set(xscale="log", ylim=(len(rows) - 0.4, -0.6), xlabel="cost / cost of the baseline")
     low, high = axis.get_xlim()

@@ -19,12 +19,14 @@ import pandas as pd
 from eureka_lib import paths
 from eureka_lib.analysis.eureka import eureka_moment, plateau_fraction
 from eureka_lib.attention.registry import changes_of
-from eureka_lib.claims.leaps import Plateau
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.experiment import ALL_TASKS, TASKS, Experiment
 from eureka_lib.experiments.sweep import sweep_groups
+from eureka_lib.measure.in_context import PLATEAU
+from eureka_lib.measure.language import plateau_of
+from eureka_lib.measure.plateaus import Plateau
+from eureka_lib.measure.runs import marks
 from eureka_lib.models.resnet import ResNetConfig
-from eureka_lib.plots import in_context_figures, language_figures, leap_figures
 from eureka_lib.store import Run
 from eureka_lib.tasks.language import LanguageConfig
 from eureka_lib.validation import check_choice
@@ -76,17 +78,17 @@ def forecast_marks(run: Run) -> dict:
 
 def in_context_marks(run: Run) -> dict:
     """The leap off the plateau of linear functions in context."""
-    return leap_figures.marks(run, in_context_figures.PLATEAU)
+    return marks(run, PLATEAU)
 
 
 def language_marks(run: Run) -> dict:
     """The leap off the unigram plateau of the run's own text."""
-    return leap_figures.marks(run, _language_plateau(LanguageConfig(**run.config["task"])))
+    return marks(run, _language_plateau(LanguageConfig(**run.config["task"])))
 
 
 @cache
 def _language_plateau(config: LanguageConfig) -> Plateau:
-    return language_figures.plateau_of(ALL_TASKS[config.name](config))
+    return plateau_of(ALL_TASKS[config.name](config))
 
 
 # --- what is tried ---------------------------------------------------------------------------------------------------

@@ -18,9 +18,10 @@ from eureka_lib.analysis.eureka import Moment, log_rank, median_step, wilson_int
 from eureka_lib.analysis.forecast import ALL, BASELINE, QUESTIONS, WHEN, WHETHER
 from eureka_lib.analysis.gradients import plateau_steps
 from eureka_lib.attention.registry import METHODS, short_label_of
-from eureka_lib.claims.leaps import ACCURACY, PLATEAU_SHARE, STRICT_THRESHOLD, TWO_STEP, Plateau, Study
 from eureka_lib.claims.published import FOLLOW_UP, FOLLOW_UP_SEEDS
 from eureka_lib.claims.registry import CLAIMS, Effect, Row, rule
+from eureka_lib.claims.studies import TWO_STEP, Study
+from eureka_lib.measure.plateaus import ACCURACY, PLATEAU_SHARE, STRICT_THRESHOLD, Plateau
 from eureka_lib.store import Run
 from eureka_lib.store.runs import Groups
 

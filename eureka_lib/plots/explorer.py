@@ -21,11 +21,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from eureka_lib.plots.figures import DERIVED, PLOT_WIDTH, colour_of, derived_line
+from eureka_lib.attention.registry import colour_of
 from eureka_lib.plots.gradient_figures import MATRIX_STYLE, TOKENS, attention_maps, telling_steps
 from eureka_lib.plots.jacobian_figure import Head, gradients_of, logits_of, random_head
 from eureka_lib.plots.logit_figures import softmax_jacobian, spread
 from eureka_lib.plots.probe_figures import COLOURS, Job, Subject, answers, probe
+from eureka_lib.plots.style import DERIVED, PLOT_WIDTH, derived_line
 from eureka_lib.progress import Progress, headless
 from eureka_lib.tasks.two_step import TwoStepTask
 from eureka_lib.validation import check_real, check_whole

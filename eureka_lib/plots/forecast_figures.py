@@ -6,6 +6,7 @@ its Eureka-moment (EM) within the budget, vermilion one that had not; what a for
 
 from collections.abc import Mapping, Sequence
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -14,8 +15,9 @@ from matplotlib.lines import Line2D
 
 from eureka_lib.analysis.forecast import BASELINE, CONSTANT, GRADIENT, PROBED, QUESTIONS, SIGNS, early_signs
 from eureka_lib.experiments.profiles import FITTING, HELD_OUT
-from eureka_lib.plots import figures, probe_figures
+from eureka_lib.plots import probe_figures
 from eureka_lib.plots.probe_figures import Job, Subject, accuracies, answers
+from eureka_lib.plots.style import DERIVED, PLOT_WIDTH, derived_line
 from eureka_lib.tasks.two_step import TwoStepTask
 
 CAME, CAME_NOT, TOO_EARLY = "EM within the budget", "no EM within the budget", "EM before the horizon, left out"
@@ -88,7 +90,7 @@ def fates(groups: Mapping[str, Sequence[Subject]], horizon: int) -> pd.DataFrame
 
 def plot_runs(subjects: Sequence[Subject], horizon: int, task: TwoStepTask) -> Figure:
     """Every run's test accuracy over the whole budget, and its test loss as far as the forecast sees it (shaded)."""
-    figure, (whole, start) = figures.plt.subplots(1, 2, figsize=(figures.PLOT_WIDTH, 3.1), width_ratios=(1.35, 1))
+    figure, (whole, start) = plt.subplots(1, 2, figsize=(PLOT_WIDTH, 3.1), width_ratios=(1.35, 1))
     for subject in subjects:
         history, came = subject.run.history, fate(subject, horizon)
         style = {"color": RUN_COLOURS[came], "lw": 1, "alpha": 0.75, "ls": "--" if came == CAME_NOT else "-"}
@@ -101,7 +103,7 @@ def plot_runs(subjects: Sequence[Subject], horizon: int, task: TwoStepTask) -> F
     start.set(xlim=(0, horizon), ylabel="test loss (nats)")
     for axis in figure.axes:
         axis.set_xlabel("training step")
-    figures.derived_line(whole, task.plateau_accuracy, "plateau")
+    derived_line(whole, task.plateau_accuracy, "plateau")
     shown = [name for name in RUN_COLOURS if any(fate(subject, horizon) == name for subject in subjects)]
     handles = [Line2D([], [], color=RUN_COLOURS[name], ls="--" if name == CAME_NOT else "-", label=name)
                for name in shown]  # fmt: skip
@@ -114,7 +116,7 @@ def plot_signs(table: pd.DataFrame) -> Figure:
 
     Hollow triangles are runs without an EM, at the end of their budget: theirs would come later, if at all.
     """
-    figure, axes = figures.plt.subplots(2, 4, figsize=(figures.PLOT_WIDTH, 4.4), sharey=True)
+    figure, axes = plt.subplots(2, 4, figsize=(PLOT_WIDTH, 4.4), sharey=True)
     for axis, sign in zip(axes.flat, SIGNS, strict=True):
         for group, size in ((FITTING, 3.5), (HELD_OUT, 5)):
             for came, marker in ((True, "o"), (False, "^")):
@@ -143,7 +145,7 @@ def plot_scores(judged: pd.DataFrame) -> Figure:
     The solid line is a guess, the dashed one what the losses alone give; hollow is the flattering value on the runs
     that the predictor was fitted on. Those that need no look inside are grey.
     """
-    figure, axes = figures.plt.subplots(1, len(QUESTIONS), figsize=(figures.PLOT_WIDTH, 3.9), sharey=True)
+    figure, axes = plt.subplots(1, len(QUESTIONS), figsize=(PLOT_WIDTH, 3.9), sharey=True)
     for axis, (name, question) in zip(axes, QUESTIONS.items(), strict=True):
         rows = judged[judged["question"] == name].reset_index(drop=True)
         _draw_scores(axis, rows)
@@ -154,15 +156,15 @@ def plot_scores(judged: pd.DataFrame) -> Figure:
     handles = [
         Line2D([], [], ls="-", marker="o", color="black", label="held-out runs, 95 % interval"),
         Line2D([], [], ls="", marker="o", color="black", mfc="none", label="fitting runs"),
-        Line2D([], [], color=figures.DERIVED, ls="--", label=BASELINE),
+        Line2D([], [], color=DERIVED, ls="--", label=BASELINE),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9)
     return figure
 
 
 def _draw_scores(axis: Axes, rows: pd.DataFrame) -> None:
-    axis.axvline(0.5, color=figures.DERIVED, lw=1, zorder=0)
-    axis.axvline(rows.set_index("predictor").loc[BASELINE, "value"], color=figures.DERIVED, lw=1, ls="--", zorder=0)
+    axis.axvline(0.5, color=DERIVED, lw=1, zorder=0)
+    axis.axvline(rows.set_index("predictor").loc[BASELINE, "value"], color=DERIVED, lw=1, ls="--", zorder=0)
     trivial = np.arange(len(rows)) <= rows.index[rows["predictor"] == BASELINE][0]
     for row, place in zip(rows.to_dict("records"), rows.index, strict=True):
         colour = "#7F7F7F" if trivial[place] else "#0072B2"

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from eureka_lib.analysis.gradients import CLS, FEATURES, MATRICES, by_cell, diagnose, plateau_steps
 from eureka_lib.analysis.record import look_inside
-from eureka_lib.attention.registry import label_of
+from eureka_lib.attention.registry import colour_of, label_of
 from eureka_lib.experiments.experiment import Experiment
 from eureka_lib.experiments.trainer import device, quiet_surroundings
-from eureka_lib.plots.figures import DERIVED, PLOT_WIDTH, colour_of, method_of, moment_of
+from eureka_lib.measure.runs import method_of, moment_of
+from eureka_lib.plots.style import DERIVED, PLOT_WIDTH
 from eureka_lib.progress import Progress
 from eureka_lib.store import Run
 from eureka_lib.tasks.two_step import CELL_NAMES, FIRST, INDICATOR, SECOND, Batch, TwoStepTask

@@ -19,10 +19,10 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from eureka_lib.attention.huggingface import HeatTreatmentCallback, set_scale_factor, transformers
-from eureka_lib.attention.registry import label_of, short_label_of
+from eureka_lib.attention.registry import colour_of, label_of, short_label_of
 from eureka_lib.experiments.experiment import Experiment, TrainingConfig
 from eureka_lib.experiments.trainer import quiet_surroundings
-from eureka_lib.plots.figures import DERIVED, PLOT_WIDTH, colour_of, derived_line
+from eureka_lib.plots.style import DERIVED, PLOT_WIDTH, derived_line
 from eureka_lib.progress import Progress
 from eureka_lib.tasks.two_step import TwoStepTask
 

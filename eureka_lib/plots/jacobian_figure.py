@@ -19,9 +19,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from eureka_lib.plots.figures import DERIVED, PLOT_WIDTH, colour_of
+from eureka_lib.attention.registry import colour_of
 from eureka_lib.plots.gradient_figures import MATRIX_STYLE
 from eureka_lib.plots.logit_figures import softmax_jacobian, spread
+from eureka_lib.plots.style import DERIVED, PLOT_WIDTH
 from eureka_lib.progress import headless
 
 SPREADS = np.logspace(-2, 2, 41)  # of the scaled logits, for the curves and the slider

@@ -20,9 +20,9 @@ from torch.nn.functional import cross_entropy
 from eureka_lib.analysis.gradients import weight_gradients
 from eureka_lib.analysis.record import normalised_entropy, record
 from eureka_lib.attention.normalisers import softmax
-from eureka_lib.attention.registry import METHODS, dash_of
+from eureka_lib.attention.registry import METHODS, colour_of, dash_of
 from eureka_lib.experiments.experiment import Experiment
-from eureka_lib.plots.figures import DERIVED, PLOT_WIDTH, colour_of
+from eureka_lib.plots.style import DERIVED, PLOT_WIDTH
 from eureka_lib.tasks.two_step import Batch, TwoStepTask
 
 WeightsOf = Callable[[Tensor], Tensor]  # unscaled logits (..., K) -> weights (..., K)

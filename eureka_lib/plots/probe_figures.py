@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from dataclasses import asdict, dataclass
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -24,7 +25,9 @@ from eureka_lib.analysis.probes import ALL_TOKENS, CLS, OUTPUT, Place, Samples
 from eureka_lib.claims.rules import NOT_YET_MADE, RECOGNISED
 from eureka_lib.experiments.experiment import Experiment
 from eureka_lib.experiments.pools import InProcess, Workers
-from eureka_lib.plots import figures
+from eureka_lib.measure.runs import moment_of
+from eureka_lib.plots.maps import make_readable
+from eureka_lib.plots.style import DERIVED, PLOT_WIDTH, derived_line, panels
 from eureka_lib.progress import Progress
 from eureka_lib.store import Run
 from eureka_lib.tasks.two_step import CELL_NAMES, Batch, TwoStepTask
@@ -56,7 +59,7 @@ class Subject:
     @property
     def moment(self) -> Moment:
         """Its Eureka-moment."""
-        return figures.moment_of(self.run)
+        return moment_of(self.run)
 
     @property
     def halfway(self) -> int:
@@ -238,8 +241,8 @@ def plot_training(rows: pd.DataFrame, subjects: Sequence[Subject], task: TwoStep
         axis.plot(history["step"], history["test_accuracy"], color="black", lw=2, zorder=3)
         _draw_lines(axis, _of(rows[rows["layer"] == rows["layer"].max()], subject, tokens), "accuracy")
         axis.set(ylim=(0, 1.03), ylabel=f"{tokens}:\naccuracy")
-        figures.derived_line(axis, task.plateau_accuracy, "plateau")
-        figures.derived_line(axis, 1 / task.n_classes, "chance")
+        derived_line(axis, task.plateau_accuracy, "plateau")
+        derived_line(axis, 1 / task.n_classes, "chance")
     _finish(figure, panels, [*_group_handles(), Line2D([], [], color="black", lw=2, label="the network itself")])
     return figure
 
@@ -254,7 +257,7 @@ def plot_layers(rows: pd.DataFrame, subjects: Sequence[Subject]) -> Figure:
         for (layer, kind), line in _of(rows, subject, tokens).groupby(["layer", "probe"]):
             axis.plot(line["step"], line["accuracy"], color=colours[layer], lw=1.5, **PROBE_STYLES[kind])
         axis.set(ylim=(0.4, 1.03), ylabel=f"{tokens}:\naccuracy")
-        figures.derived_line(axis, rows["majority"].iloc[0], "majority")
+        derived_line(axis, rows["majority"].iloc[0], "majority")
     handles = [Line2D([], [], color=colour, lw=2, label=f"layer {layer}") for layer, colour in colours.items()]
     lines = [Line2D([], [], color="black", label=kind, **style) for kind, style in PROBE_STYLES.items()]
     _finish(figure, panels, handles + lines)
@@ -268,7 +271,7 @@ def plot_codes(rows: pd.DataFrame, subjects: Sequence[Subject]) -> Figure:
     for tokens, subject, axis in panels:
         _draw_lines(axis, _of(rows, subject, tokens), "share")
         axis.set(ylim=(0, None), ylabel=f"{tokens}:\ncode / uniform code")
-        figures.derived_line(axis, 1.0, "no help", decimals=0)
+        derived_line(axis, 1.0, "no help", decimals=0)
     _finish(figure, panels, _group_handles())
     return figure
 
@@ -281,12 +284,12 @@ def plot_map(rows: pd.DataFrame, steps: Mapping[str, int]) -> Figure:
     """
     titles = [(tokens, title) for tokens in (ALL_TOKENS, CLS) for title in steps]
     height = 1.6 + 0.19 * len(rows[["layer", "part"]].drop_duplicates())
-    figure, axes = figures.plt.subplots(1, len(titles), figsize=(figures.PLOT_WIDTH, height), sharey=True)
+    figure, axes = plt.subplots(1, len(titles), figsize=(PLOT_WIDTH, height), sharey=True)
     for axis, (tokens, title) in zip(axes, titles, strict=True):
         _draw_map(axis, rows[(rows["tokens"] == tokens) & (rows["step"] == steps[title])])
         axis.set_title(f"{tokens},\n{title}", fontsize=9, loc="center")
     axes[0].set_ylabel("layer and part")
-    scale = figures.plt.cm.ScalarMappable(figures.plt.Normalize(0, 1), "cividis")
+    scale = plt.cm.ScalarMappable(plt.Normalize(0, 1), "cividis")
     figure.colorbar(scale, ax=axes, location="bottom", shrink=0.5, aspect=40,
                     label="from the majority baseline (0) to faultless (1)")  # fmt: skip
     return figure
@@ -303,7 +306,7 @@ def _draw_map(axis: Axes, rows: pd.DataFrame) -> None:
     words = number.map(lambda value: f"{value:.2f}".removeprefix("0"))
     sns.heatmap(colour, annot=words, fmt="", cmap="cividis", vmin=0, vmax=1, ax=axis, cbar=False,
                 annot_kws={"fontsize": 7})  # fmt: skip
-    figures.make_readable(axis)
+    make_readable(axis)
     borders = np.flatnonzero(np.diff(rows.drop_duplicates("place")["layer"])) + 1
     axis.hlines(borders, *axis.get_xlim(), color="white", lw=2.5)
     axis.set(xlabel="", ylabel="")
@@ -317,7 +320,7 @@ def plot_checks(rows: pd.DataFrame, steps: Mapping[str, int]) -> Figure:
 
     A row per token set, a column per thing asked for; the dotted line is the majority baseline.
     """
-    figure, axes = figures.plt.subplots(2, len(GROUPS), figsize=(figures.PLOT_WIDTH, 4.6), sharex=True, sharey=True)
+    figure, axes = plt.subplots(2, len(GROUPS), figsize=(PLOT_WIDTH, 4.6), sharex=True, sharey=True)
     for line, tokens in zip(axes, (ALL_TOKENS, CLS), strict=True):
         for axis, asked in zip(line, GROUPS, strict=True):
             _draw_checks(axis, rows[(rows["tokens"] == tokens) & (rows["asked"] == asked)], list(steps.values()))
@@ -335,7 +338,7 @@ def plot_checks(rows: pd.DataFrame, steps: Mapping[str, int]) -> Figure:
 
 
 def _draw_checks(axis: Axes, rows: pd.DataFrame, steps: Sequence[int]) -> None:
-    axis.axhline(rows["majority"].iloc[0], color=figures.DERIVED, ls=":", lw=1, zorder=0)
+    axis.axhline(rows["majority"].iloc[0], color=DERIVED, ls=":", lw=1, zorder=0)
     for kind, shift in (("linear", -0.15), ("MLP", 0.15)):
         here = rows[rows["probe"] == kind].set_index("step")
         style = {"color": PROBE_COLOURS[kind], "marker": PROBE_MARKS[kind], "ls": "", "ms": 5.5}
@@ -348,14 +351,14 @@ def _draw_checks(axis: Axes, rows: pd.DataFrame, steps: Sequence[int]) -> None:
 
 def plot_every_run(rows: pd.DataFrame, subjects: Sequence[Subject]) -> Figure:
     """What the claims rest on: every run at its three phases, against the thresholds of the rules."""
-    figure, axes = figures.panels(2, 1.5 + 0.25 * len(subjects), share_y=True)
+    figure, axes = panels(2, 1.5 + 0.25 * len(subjects), share_y=True)
     marks = {"start": {"marker": "o", "mfc": "white"}, "half-way": {"marker": "o"}, "end": {"marker": "D"}}
     colours = {"start": "black", "half-way": "black", "end": "#D55E00"}
     shown = (("indicators", ALL_TOKENS, RECOGNISED), ("which target", CLS, NOT_YET_MADE))
     for axis, (asked, tokens, threshold) in zip(axes, shown, strict=True):
-        axis.axvline(threshold, color=figures.DERIVED, ls="--", lw=1, zorder=0)
+        axis.axvline(threshold, color=DERIVED, ls="--", lw=1, zorder=0)
         axis.annotate(f" rule: {threshold:g}", (threshold, 0.02), xycoords=("data", "axes fraction"), fontsize=8,
-                      color=figures.DERIVED)  # fmt: skip
+                      color=DERIVED)  # fmt: skip
         for phase, style in marks.items():
             steps = {subject.seed: subject.phases[phase] for subject in subjects}
             found = accuracies(rows, steps, asked, tokens)
@@ -372,9 +375,7 @@ def plot_every_run(rows: pd.DataFrame, subjects: Sequence[Subject]) -> Figure:
 
 def _panels(subjects: Sequence[Subject]) -> tuple[Figure, list[tuple[str, Subject, Axes]]]:
     """A row per token set and a column per run, each with its EM marked."""
-    figure, axes = figures.plt.subplots(
-        2, len(subjects), figsize=(figures.PLOT_WIDTH, 5.2), squeeze=False, sharex="col", sharey=True
-    )
+    figure, axes = plt.subplots(2, len(subjects), figsize=(PLOT_WIDTH, 5.2), squeeze=False, sharex="col", sharey=True)
     for axis, subject in zip(axes[0], subjects, strict=True):
         axis.set_title(subject.title, fontsize=10)
     panels = [(tokens, subject, axis) for tokens, line in zip((ALL_TOKENS, CLS), axes, strict=True)
@@ -382,7 +383,7 @@ def _panels(subjects: Sequence[Subject]) -> tuple[Figure, list[tuple[str, Subjec
     for _, subject, axis in panels:
         axis.set_xlabel("training step")
         if subject.moment.happened:
-            axis.axvline(subject.moment.step, color=figures.DERIVED, lw=1.2, ls=":", zorder=0)
+            axis.axvline(subject.moment.step, color=DERIVED, lw=1.2, ls=":", zorder=0)
     return figure, panels
 
 
@@ -409,5 +410,5 @@ def _finish(figure: Figure, panels: Sequence[tuple[str, Subject, Axes]], handles
         if not axis.get_subplotspec().is_last_col():
             for text in list(axis.texts):
                 text.remove()  # the derived lines are named at the right end of the row
-    moment = Line2D([], [], color=figures.DERIVED, lw=1.2, ls=":", label="Eureka-moment")
+    moment = Line2D([], [], color=DERIVED, lw=1.2, ls=":", label="Eureka-moment")
     figure.legend(handles=[*handles, moment], loc="outside lower center", ncols=4, fontsize=9)

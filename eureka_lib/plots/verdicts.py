@@ -8,7 +8,7 @@ from matplotlib.patches import Rectangle
 
 from eureka_lib.claims.registry import CLAIMS, NOT_REPRODUCED, OWN_WORDS, REPRODUCED, UNDECIDED, kind_of
 from eureka_lib.claims.scorecard import lines, number
-from eureka_lib.plots import figures
+from eureka_lib.plots.style import panels
 
 COLOURS = {REPRODUCED: "#56B4E9", NOT_REPRODUCED: "#E69F00", UNDECIDED: "#DDDDDD"}
 TILES = 5  # side by side
@@ -19,7 +19,7 @@ def plot(table: pd.DataFrame) -> Figure:
     """A tile per verdict, a line per claim, or per fix and regime."""
     grouped = lines(table)
     height = sum(_floors(rows) for rows in grouped.values()) or 1
-    figure, (axis,) = figures.panels(1, height=0.42 * height + 0.5)
+    figure, (axis,) = panels(1, height=0.42 * height + 0.5)
     y = 0
     for (claims, about), rows in grouped.items():
         name = textwrap.fill(

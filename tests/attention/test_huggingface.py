@@ -669,6 +669,6 @@ except ImportError as error:
 
 
 def test_the_rest_of_the_library_does_not_wait_for_transformers():
-    ours = "experiments.experiment", "experiments.sweep", "plots.figures", "claims"
+    ours = "experiments.experiment", "experiments.sweep", "plots.page", "claims"
     imports = ", ".join(f"eureka_lib.{module}" for module in ours)
     assert python(f"import sys, {imports}; print('transformers' in sys.modules)").strip() == "False"

@@ -10,7 +10,8 @@ import pytest
 from eureka_lib.analysis.eureka import eureka_moment
 from eureka_lib.analysis.forecast import ALL, CONSTANT, WHEN, WHETHER
 from eureka_lib.claims import rules
-from eureka_lib.claims.leaps import Plateau, Study
+from eureka_lib.claims.studies import Study
+from eureka_lib.measure.plateaus import Plateau
 from eureka_lib.store import Run
 
 STEPS = list(range(0, 2050, 50))

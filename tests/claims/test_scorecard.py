@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import pytest
 
 from eureka_lib import paths
 from eureka_lib.claims import registry, scorecard
 from eureka_lib.claims.registry import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Row
-from eureka_lib.plots import figures, verdicts
+from eureka_lib.plots import verdicts
+from eureka_lib.plots.page import Page
 
 pytestmark = pytest.mark.usefixtures("house_style")
 ROW = Row("C1", "It waits.", REPRODUCED, 12, "much", 1.0, (0.76, 1.0), "a test", 0.5, "laptop", "abstract",
@@ -39,9 +41,9 @@ def folder(tmp_path, monkeypatch):
 
 def test_claims_of_a_played_notebook_are_not_taken(folder):
     before = scorecard.read("laptop")
-    figures.Page("06_robustness", {"profile": "laptop", "seeds": 40}).record([replace(ROW, claim="C2")])
+    Page("06_robustness", {"profile": "laptop", "seeds": 40}).record([replace(ROW, claim="C2")])
     assert scorecard.read("laptop").equals(before)
-    figures.Page("06_robustness", {"profile": "laptop"}).record([replace(ROW, claim="C2")])
+    Page("06_robustness", {"profile": "laptop"}).record([replace(ROW, claim="C2")])
     assert "C2" in set(scorecard.read("laptop")["claim"])
 
 
@@ -140,4 +142,4 @@ def test_each_verdict_has_its_figure(monkeypatch):
     for _, row in scorecard.read("laptop").iterrows():
         assert (paths.ROOT / "figures" / f"{row['figure']}.png").exists(), row["statement"]
         assert row["part"] and row["figure"][:2] == row["notebook"][:2], row["statement"]
-    assert figures.plt.get_fignums() == []
+    assert plt.get_fignums() == []

@@ -3,6 +3,7 @@
 import runpy
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nbformat
 import pandas as pd
 import pytest
@@ -12,7 +13,10 @@ from eureka_lib.attention.registry import METHODS, changes_of
 from eureka_lib.claims import published, rules
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run
-from eureka_lib.plots import zoo_figures
+from eureka_lib.measure.zoo import shape_table
+from eureka_lib.plots.curves import follow_up_table, plot_follow_up, plot_shapes
+from eureka_lib.plots.intervals import plot_verdicts, verdict_table
+from eureka_lib.plots.survival import plot_survivals
 from eureka_lib.store import Run
 
 STEPS = list(range(0, 1050, 50))
@@ -107,19 +111,19 @@ def test_published_numbers_are_the_published_ones():
 
 
 def test_shapes_are_what_the_methods_do(house_style):
-    table = zoo_figures.shape_table(list(profiles.get("smoke").zoo.tuned), keys=6)
+    table = shape_table(list(profiles.get("smoke").zoo.tuned), keys=6)
     weights = {method: rows["weight"].to_numpy() for method, rows in table.groupby("method")}
     assert weights["learnable_temperature"] == pytest.approx(weights["softmax"], abs=1e-6)
     assert weights["softmax1"].sum() < 1 and weights["softmax1"] == pytest.approx(weights["attention_sink"], abs=1e-6)
     assert weights["heat_treatment"].max() > weights["softmax"].max() and (weights["sparsemax"] == 0).any()
     assert table["logit"].groupby(table["method"]).apply(lambda z: z.is_monotonic_increasing).all()
-    figure = zoo_figures.plot_shapes(table)
+    figure = plot_shapes(table)
     titles = [axis.get_title(loc="left") for axis in figure.axes]
     assert len(titles) == 12 and titles[0].startswith("NormSoftmax\nsum 1.00")
 
 
 def test_survival_has_a_panel_per_method(house_style):
-    figure = zoo_figures.plot_survivals(GROUPS)
+    figure = plot_survivals(GROUPS)
     titles = [axis.get_title(loc="left") for axis in figure.axes if axis.get_visible()]
     assert titles == [
         "sigmoid\n10 of 10 EMs",
@@ -131,12 +135,12 @@ def test_survival_has_a_panel_per_method(house_style):
 
 def test_verdicts_are_drawn_and_tabled(house_style):
     rows = rules.judge_zoo(GROUPS)
-    table = zoo_figures.verdict_table(rows)
+    table = verdict_table(rows)
     assert table.loc["sigmoid", ["shortens", "removes"]].tolist() == ["yes", "yes"]
     assert table.loc["QK-norm", ["shortens", "removes"]].tolist() == ["yes", "no"]
     assert table.loc["sparsemax", "shortens"] == "undecided"
-    figure, axis = zoo_figures.figures.plt.subplots()
-    zoo_figures.plot_verdicts(axis, rows)
+    figure, axis = plt.subplots()
+    plot_verdicts(axis, rows)
     dots = [line for line in axis.get_lines() if line.get_marker() == "o"]
     assert [line.get_markerfacecolor() == "white" for line in dots] == [False, False, False, True]
     assert [text.get_text() for text in axis.texts] == [
@@ -146,11 +150,11 @@ def test_verdicts_are_drawn_and_tabled(house_style):
 
 def test_the_follow_ups_table_has_both_sides(house_style):
     groups = table_group(softmax=[NEVER, NEVER], qr=[300, NEVER])
-    table = zoo_figures.follow_up_table(groups).set_index(["method", "learning rate"])
+    table = follow_up_table(groups).set_index(["method", "learning rate"])
     assert len(table) == 15
     assert table.loc[("QR", 5e-4)].tolist() == ["2/5", 0.664, "1/2", pytest.approx((0.97 + 0.55) / 2)]
     assert table.loc[(published.QUANTUM, 1e-3), "measured EMs"] == "" == table.loc[("QR", 7e-4), "measured EMs"]
-    left, right = zoo_figures.plot_follow_up(groups, 0.55).axes
+    left, right = plot_follow_up(groups, 0.55).axes
     drawn = {line.get_label(): list(line.get_ydata()) for line in left.get_lines()}
     assert drawn["QR"] == [0.664, 0.729, 0.612]  # rates ascend
     assert sum(line.get_marker() == "." for line in right.get_lines()) == 8

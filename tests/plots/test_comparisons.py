@@ -9,8 +9,14 @@ import pytest
 from eureka_lib.attention.registry import changes_of
 from eureka_lib.benchmark import search
 from eureka_lib.experiments import profiles
-from eureka_lib.plots import comparisons, figures
+from eureka_lib.measure.methods import method_table, rate_grid, settings_table
+from eureka_lib.plots.intervals import plot_sweep
+from eureka_lib.plots.maps import plot_grid
+from eureka_lib.plots.seeds import plot_methods
+from eureka_lib.plots.times import plot_times
 from eureka_lib.store import Run
+
+pytestmark = pytest.mark.usefixtures("house_style")
 
 STEPS = list(range(0, 1050, 50))
 
@@ -31,25 +37,18 @@ SLOW = group("softmax", *([700, 750, 800, 9999, 9999] * 4))
 QUICK = group("norm_softmax", *([150, 200, 250, 300, 350] * 4))
 
 
-@pytest.fixture(autouse=True)
-def styled_figures():
-    figures.use_style()
-    yield
-    plt.close("all")
-
-
 def test_method_table_says_what_happened():
-    table = comparisons.method_table({"softmax": SLOW, "norm_softmax": QUICK})
-    assert table.loc["softmax", "EMs"] == "12 of 20" and table.loc["norm_softmax", "EMs"] == "20 of 20"
+    table = method_table({"softmax": SLOW, "norm_softmax": QUICK})
+    assert table.loc["softmax", "EMs"] == "12 of 20" and table.loc["NormSoftmax", "EMs"] == "20 of 20"
     assert table.loc["softmax", "median EM step"] == "800"
     assert table.loc["softmax", "mean restricted EM time"] == f"{(700 + 750 + 800 + 2000) / 5:.0f}"
-    assert table.loc["norm_softmax", "time / softmax's"].startswith("0.29 (")
-    assert float(table.loc["norm_softmax", "log-rank p"]) < 1e-6
+    assert table.loc["NormSoftmax", "time / softmax's"].startswith("0.29 (")
+    assert float(table.loc["NormSoftmax", "log-rank p"]) < 1e-6
 
 
 def test_times_show_every_run_hollow_where_censored():
     figure, axis = plt.subplots()
-    comparisons.plot_times(axis, {"softmax": SLOW, "norm_softmax": QUICK})
+    plot_times(axis, {"softmax": SLOW, "norm_softmax": QUICK})
     marks = [line for line in axis.get_lines() if line.get_marker() == "o"]
     assert len(marks) == 40
     places = [(line.get_xdata()[0], round(float(line.get_ydata()[0]), 6)) for line in marks]
@@ -59,28 +58,31 @@ def test_times_show_every_run_hollow_where_censored():
 
 
 def test_methods_get_a_panel_each():
-    figure = comparisons.plot_methods(
+    figure = plot_methods(
         {"softmax": SLOW, "norm_softmax": QUICK, "heat_treatment": group("heat_treatment", 100)},
-        profiles.get("smoke").cheap.base.build_task(),
+        "test_accuracy",
+        "test accuracy",
+        {"plateau": 0.55},
     )
     titles = [axis.get_title(loc="left") for axis in figure.axes if axis.get_visible()]
-    assert titles == ["softmax: 12 of 20 EMs", "NormSoftmax: 20 of 20 EMs", "Heat Treatment: 1 of 1 EMs"]
+    assert titles == ["softmax:\n12 of 20 EMs", "NormSoftmax:\n20 of 20 EMs", "Heat Treatment:\n1 of 1 EMs"]
 
 
 def test_sweep_shows_every_run_and_the_rate():
-    figure = comparisons.plot_sweep({0.25: SLOW, 1: QUICK}, "scale", 0.55)
+    figure = plot_sweep({0.25: SLOW, 1: QUICK}, "scale", 0.55)
     rate, steps = figure.axes[:2]
-    heights = [line.get_ydata()[0] for line in rate.get_lines() if line.get_marker() == "o"]
-    assert heights == [0.6, 1.0]
-    assert sum(line.get_marker() == "o" for line in steps.get_lines()) == 40
+    (dots,) = [line for line in rate.get_lines() if line.get_marker() == "o"]
+    assert list(dots.get_ydata()) == [0.6, 1.0]
+    filled = {line.get_mfc() != "none": len(line.get_xdata()) for line in steps.get_lines() if line.get_marker() == "o"}
+    assert filled == {True: 32, False: 8}
     assert [label.get_text() for label in figure.axes[2].get_xticklabels()] == ["1/4", "1"]
 
 
 def test_grid_counts_cells():
-    grid = comparisons.rate_grid({(1e-3, 0.05): SLOW, (1e-3, 0.5): QUICK}, ("learning rate", "weight decay"))
+    grid = rate_grid({(1e-3, 0.05): SLOW, (1e-3, 0.5): QUICK}, ("learning rate", "weight decay"))
     assert grid["EM rate"].tolist() == [0.6, 1.0] and grid["k"].tolist() == [12, 20]
     figure, axis = plt.subplots()
-    comparisons.plot_grid(axis, grid, ("learning rate", "weight decay"), bar=True)
+    plot_grid(axis, grid, ("learning rate", "weight decay"), bar=True)
     assert [text.get_text() for text in axis.texts] == ["12/20\n850", "20/20\n250"]
 
 
@@ -95,7 +97,7 @@ def test_regimes_build_their_groups():
 
 def test_settings_table_names_the_command():
     groups = {"regime": profiles.get("smoke").cheap.groups(["norm_softmax"])}
-    table = comparisons.settings_table(groups, "05_the_fixes_compared")
+    table = settings_table(groups, "05_the_fixes_compared")
     command = table.loc[("regime", "norm_softmax"), "repeat by"]
     assert command == "./run_all.sh 05 -p \"methods=['norm_softmax']\""
 

@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 import torch
 
-from eureka_lib.attention.registry import changes_of
+from eureka_lib.attention.registry import changes_of, colour_of
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run as trained
-from eureka_lib.plots import figures, gradient_figures as gf, jacobian_figure as jf
+from eureka_lib.plots import gradient_figures as gf, jacobian_figure as jf
 from eureka_lib.plots.logit_figures import spread
+from eureka_lib.plots.style import panels
 from eureka_lib.store import RunStore
 from eureka_lib.tasks.frame import evaluation_generator
 
@@ -136,20 +137,20 @@ def test_weight_gradients_show_every_seed_layer_and_moment(table, runs):
 
 
 def test_ratios_are_drawn_with_a_line_at_one_and_dots_on_the_plateau(table, runs):
-    _, axes = figures.panels(2, share_y=True)
+    _, axes = panels(2, share_y=True)
     gf.plot_ratios(axes, gf.ratio_table(gf.over_layers(table), runs), runs)
     for axis in axes:
         assert any(line.get_linestyle() == "--" and line.get_ydata() == [1, 1] for line in axis.get_lines())
         dots = [line for line in axis.get_lines() if line.get_marker() == "."]
         assert [len(line.get_xdata()) for line in dots] == [2, 0] and len(stars(axis)) == 1
         colours = {line.get_color() for line in axis.get_lines()}
-        assert {figures.colour_of("softmax"), figures.colour_of("norm_softmax")} <= colours
+        assert {colour_of("softmax"), colour_of("norm_softmax")} <= colours
 
 
 def test_features_and_entropy_show_every_seed(table, runs):
     figure = gf.plot_feature_gradients(gf.over_layers(table), runs)
     assert [len(axis.get_lines()) - len(stars(axis)) for axis in figure.axes] == [6] * 6
-    _, axes = figures.panels(2)
+    _, axes = panels(2)
     gf.plot_entropy(axes, table, runs, runs[:2])
     assert [len(axis.get_lines()) - len(stars(axis)) for axis in axes] == [4, 6]
 

@@ -2,17 +2,24 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from eureka_lib.claims.leaps import Plateau
+from eureka_lib.claims import studies
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run
 from eureka_lib.experiments.sweep import sweep
-from eureka_lib.plots import figures, in_context_figures, leap_figures
-from eureka_lib.plots.in_context_figures import AFTER, BEFORE, NEVER, PLATEAU
+from eureka_lib.measure.in_context import PLATEAU, baseline_table, errors_by_examples, prompt_table
+from eureka_lib.measure.methods import method_table
+from eureka_lib.measure.plateaus import AFTER, BEFORE, NEVER, Plateau, phases
+from eureka_lib.measure.runs import all_runs, run_table
+from eureka_lib.plots.curves import GREYS, plot_errors
+from eureka_lib.plots.seeds import plot_methods
+from eureka_lib.plots.style import panels
+from eureka_lib.plots.times import plot_times
 from eureka_lib.store import Run, RunStore
 
 pytest.importorskip("transformers")
@@ -104,7 +111,7 @@ def test_kept_weights_evaluate_as_they_did_in_training(groups, runs):
 
 def test_errors_before_and_after(groups, runs):
     task = groups["softmax"][0].build_task()
-    table = in_context_figures.errors_by_examples(groups, runs, task, PLATEAU, 40)
+    table = errors_by_examples(groups, runs, task, PLATEAU, 40)
     points = task.config.points
     assert len(table) == 3 * 2 * 2 * points and set(table["phase"]) == {BEFORE, NEVER}
     assert table["examples"].max() == points - 1
@@ -113,16 +120,16 @@ def test_errors_before_and_after(groups, runs):
     with torch.no_grad():
         model = groups["softmax"][0].model_at(runs["softmax"][0], 6, task)
         assert np.allclose(ended["error"], task.errors(model, task.test_set(40)))
-    baselines = in_context_figures.baseline_table(task, 40)
-    figure = in_context_figures.plot_errors(table, baselines)
+    baselines = baseline_table(task, 40)
+    figure = plot_errors(table, baselines)
     assert [axis.get_title(loc="left") for axis in figure.axes] == [
         "softmax",
         "NormSoftmax",
         "Heat Treatment",
     ]
-    lines = len(in_context_figures.GREYS) + 4
-    assert [len(axis.lines) for axis in figure.axes] == [lines + 2, lines, lines]
-    figures.plt.close(figure)
+    lines = len(GREYS) + 4  # two seeds, two phases
+    assert [len(axis.lines) for axis in figure.axes] == [lines] * 3
+    plt.close(figure)
 
 
 def leaping(run, at):
@@ -133,18 +140,18 @@ def leaping(run, at):
 def test_phases_follow_the_leap(runs):
     stored = leaping(runs["softmax"][0], 2)
     assert PLATEAU.leap(stored).step == 2
-    assert in_context_figures.phases(stored, PLATEAU) == {BEFORE: 0, AFTER: 6}
+    assert phases(stored, PLATEAU) == {BEFORE: 0, AFTER: 6}
 
 
 def test_tables_and_pictures_of_leaps(runs):
     planted = {"softmax": [leaping(runs["softmax"][0], 2), runs["softmax"][1]], "norm_softmax": runs["norm_softmax"]}
-    table = leap_figures.run_table(planted, PLATEAU)
+    table = run_table(all_runs(planted), PLATEAU)
     assert table["leap"].tolist() == [True, False, False, False]
     assert table["leap or censored at step"].tolist() == [2, 6, 6, 6]
     assert table["final score"].iloc[0] == 0.8
-    methods = leap_figures.method_table(planted, PLATEAU)
+    methods = method_table(planted, PLATEAU)
     assert methods["leaps"].tolist() == ["1 of 2", "0 of 2"] and methods.loc["NormSoftmax", "time / softmax's"]
-    figure = leap_figures.plot_losses(planted, PLATEAU, {"zero predictor": 1.0, "least squares": 0.3}, "test error")
+    figure = plot_methods(planted, "test_loss", "test error", {"zero predictor": 1.0}, PLATEAU)
     first, second = figure.axes
     assert [axis.get_title(loc="left") for axis in figure.axes] == [
         "softmax:\n1 of 2 leaps",
@@ -152,15 +159,15 @@ def test_tables_and_pictures_of_leaps(runs):
     ]
     assert sum(line.get_marker() == "*" for line in first.lines) == 1
     assert not any(line.get_marker() == "*" for line in second.lines)
-    figure, (axis,) = figures.panels(1)
-    leap_figures.plot_times(axis, planted, PLATEAU)
+    figure, (axis,) = panels(1)
+    plot_times(axis, planted, PLATEAU)
     assert "of the leap" in axis.get_xlabel() and axis.lines[0].get_xdata() == [2]
-    assert leap_figures.all_runs(planted) == [run for group in planted.values() for run in group]
-    figures.plt.close("all")
+    assert all_runs(planted) == [run for group in planted.values() for run in group]
+    plt.close("all")
 
 
 def test_the_study_names_its_scale(regime):
-    found = in_context_figures.study(regime.base)
+    found = studies.in_context(regime.base)
     base = regime.base
     assert found.claim == "C8" and found.plateau == PLATEAU == Plateau(1.0, PLATEAU.thresholds)
     for part in (f"{base.model.depth} layers", f"width {base.model.width}", f"d = {base.task.dimensions}",
@@ -170,10 +177,10 @@ def test_the_study_names_its_scale(regime):
 
 def test_prompts_and_baselines_as_tables(regime):
     task = regime.base.build_task()
-    prompt = in_context_figures.prompt_table(task, seed=0)
+    prompt = prompt_table(task, seed=0)
     d, points = task.config.dimensions, task.config.points
     assert len(prompt) == points and (prompt["zero predictor"] == 0).all()
     assert np.allclose(prompt["least squares"][d:], prompt["f(x)"][d:], atol=0.02)
-    table = in_context_figures.baseline_table(task, 20_000)
+    table = baseline_table(task, 20_000)
     assert np.allclose(table["least squares"], table["least squares, derived"], atol=0.05)
     assert np.allclose(table["averaging"], table["averaging, derived"], rtol=0.15)

@@ -1,14 +1,27 @@
 """Language modelling from the profile to the pictures: the lines, where attention looks, what is guessed, the study."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 
-from eureka_lib.claims.leaps import Plateau
+from eureka_lib.claims import studies
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run
-from eureka_lib.plots import figures, language_figures, leap_figures
-from eureka_lib.plots.leap_figures import BEFORE, NEVER
+from eureka_lib.measure.language import (
+    attention_by_offset,
+    attention_table,
+    derived_losses,
+    guess_table,
+    neighbour_table,
+    plateau_of,
+    sample_table,
+    text_table,
+)
+from eureka_lib.measure.plateaus import BEFORE, NEVER, Plateau, phases
+from eureka_lib.plots.curves import plot_neighbours
+from eureka_lib.plots.maps import plot_attention
+from eureka_lib.plots.style import panels
 from eureka_lib.store import RunStore
 from eureka_lib.tasks.language import MASK
 
@@ -55,25 +68,25 @@ def test_the_papers_scale():
 
 
 def test_the_study_names_its_scale_and_has_the_texts_plateau(regime, task):
-    study = language_figures.study(regime.base, task)
+    study = studies.language(regime.base, task)
     base = regime.base
     assert study.claim == "C7" and study.plateau == Plateau(task.plateau_loss, (0.05, 0.10))
     for part in (f"{base.model.depth} layers", f"width {base.model.width}", f"{task.sizes['train']:,} tokens",
                  f"{base.task.tokens} in a sample", f"{base.training.steps:,} steps"):  # fmt: skip
         assert part in study.about
-    lines = language_figures.lines(task)
+    lines = derived_losses(task)
     assert lines["left neighbour"] == task.left_neighbour_loss < lines["unigram"] == task.plateau_loss
 
 
 def test_the_text_in_numbers(task):
-    table = language_figures.text_table(task)
+    table = text_table(task)
     assert table["documents"].tolist() == [40, 40] and table["tokens"].to_dict() == task.sizes
     assert (table["characters"] > table["tokens"]).all()
     assert table["SHA-256 of docstrings"].nunique() == 1 and len(table["SHA-256 of docstrings"].iloc[0]) == 64
 
 
 def test_samples_show_masks_and_name_what_is_hidden(task):
-    table = language_figures.sample_table(task, 30, seed=0)
+    table = sample_table(task, 30, seed=0)
     shown, hidden = table["shown"], table["to be guessed"]
     assert shown.str.startswith("<s>").all() and shown.str.endswith("</s>").all()
     assert sum(text.count("<mask>") for text in shown) == pytest.approx(0.8 * 30 * 22 * 0.15, rel=0.25)
@@ -81,20 +94,20 @@ def test_samples_show_masks_and_name_what_is_hidden(task):
 
 
 def test_the_nearest_neighbours_tell_most(task):
-    table = language_figures.neighbour_table(task, 4)
+    table = neighbour_table(task, 4)
     assert table["offset"].tolist() == [-4, -3, -2, -1, 1, 2, 3, 4]
     loss = table.set_index("offset")["loss"]
     assert loss[-1] == task.left_neighbour_loss and (loss[[-4, 4]] > loss[[-1, 1]].max()).all()
-    figure, (axis,) = figures.panels(1)
-    language_figures.plot_neighbours(axis, table, task)
+    figure, (axis,) = panels(1)
+    plot_neighbours(axis, table, task)
     assert np.allclose(axis.lines[0].get_ydata(), table["loss"])
-    figures.plt.close(figure)
+    plt.close(figure)
 
 
 def test_attention_by_offset_is_the_mean_over_hidden_tokens(task, firsts):
     """Written down naively, token by token."""
     model, inputs = model_of(firsts), task.test_set(20)[0][0]
-    found = language_figures.attention_by_offset(model, inputs, reach=3)
+    found = attention_by_offset(model, inputs, reach=3)
     ids, chosen = inputs.unbind(1)
     with torch.no_grad():
         layers = model.body.roberta(ids, output_attentions=True).attentions
@@ -109,30 +122,30 @@ def test_attention_that_is_known_is_seen(task, firsts):
     """Infinitely hot attention is even: 1 over the number of tokens, at every distance."""
     model = model_of(firsts)
     model.set_scale_factor(1e-6)
-    found = language_figures.attention_by_offset(model, task.test_set(20)[0][0], reach=2)
+    found = attention_by_offset(model, task.test_set(20)[0][0], reach=2)
     assert torch.allclose(found, torch.full_like(found, 1 / task.config.tokens), atol=1e-4)
 
 
 def test_attention_tables_and_pictures(task, firsts):
-    plateau = language_figures.plateau_of(task)
-    steps = {method: leap_figures.phases(found, plateau) for method, (_, found) in firsts.items()}
+    plateau = plateau_of(task)
+    steps = {method: phases(found, plateau) for method, (_, found) in firsts.items()}
     assert steps["softmax"] == {BEFORE: 2, NEVER: 4}
-    table = language_figures.attention_table(firsts, steps, task, 50, reach=3)
+    table = attention_table(firsts, steps, task, 50, reach=3)
     model = firsts["softmax"][0].model
     assert len(table) == 3 * 2 * model.depth * model.heads * 7
     one = table.query("method == 'softmax' and step == 4 and layer == 1 and head == 2").set_index("offset")["weight"]
-    expected = language_figures.attention_by_offset(model_of(firsts), task.test_set(50)[0][0], 3)[0, 1]
+    expected = attention_by_offset(model_of(firsts), task.test_set(50)[0][0], 3)[0, 1]
     assert np.allclose(one[list(range(-3, 4))], expected)
-    figure = language_figures.plot_attention(table)
+    figure = plot_attention(table)
     titles = [axis.get_title(loc="left") for axis in figure.axes if axis.get_title(loc="left")]
     assert titles[:2] == [f"softmax, {BEFORE}: step 2", f"softmax, {NEVER}: step 4"] and len(titles) == 6
-    figures.plt.close(figure)
+    plt.close(figure)
 
 
 def test_guesses_are_the_models_own(task, firsts):
     test_set = task.test_set(50)
     inputs, labels = (part[2:3] for part in test_set[0])
-    table = language_figures.guess_table({"end": model_of(firsts)}, task, test_set, 2)
+    table = guess_table({"end": model_of(firsts)}, task, test_set, 2)
     assert len(table) == int(inputs[0, 1].sum()) and (inputs[0, 0][inputs[0, 1].bool()] == MASK).all()
     assert table["hidden"].tolist() == task.words(labels[0][labels[0] >= 0])
     assert table["shown"].str.count(r"\[\?\]").min() >= 1
@@ -141,4 +154,4 @@ def test_guesses_are_the_models_own(task, firsts):
     for word, guesses in zip(task.words(likely), table["end"], strict=True):
         assert guesses.startswith(repr(word)) and guesses.count("%") == 3
     with pytest.raises(ValueError, match="sample must be a whole number from 0 to 49, got 50"):
-        language_figures.guess_table({}, task, test_set, 50)
+        guess_table({}, task, test_set, 50)

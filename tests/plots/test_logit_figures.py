@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from eureka_lib.analysis.record import record
+from eureka_lib.attention.registry import colour_of
 from eureka_lib.experiments import profiles
-from eureka_lib.plots import figures, logit_figures as lf
+from eureka_lib.plots import logit_figures as lf
+from eureka_lib.plots.style import panels, use_style
 
 SCALE, SHARP = 0.125, 3.0
 METHODS = lf.methods(SCALE, SHARP)
@@ -225,20 +227,20 @@ def test_below_the_temperature_the_gradient_is_at_right_angles_to_the_queries_we
 
 
 def test_plotted_values_are_the_tables():
-    figures.use_style()
+    use_style()
     table = lf.spread_table(METHODS, some_rows(), [0.1, 1.0, 10.0])
-    figure, axes = figures.panels(1)
+    figure, axes = panels(1)
     lf.plot_against_spread(axes, table, "entropy", SCALE)
     lines = {line.get_label(): line for line in axes[0].get_lines()}
     for method in METHODS:
         one = table[table["method"] == method]
         assert lines[lf.LABELS[method]].get_ydata().tolist() == one["entropy_median"].tolist()
-        assert lines[lf.LABELS[method]].get_color() == figures.colour_of(method)
+        assert lines[lf.LABELS[method]].get_color() == colour_of(method)
     assert {"$1/s$", "$\\sqrt{1/s}$"} == {text.get_text() for text in axes[0].texts}
 
 
 def test_divisors_are_plotted_with_a_dot_at_each_crossover():
-    figure, axes = figures.panels(2)
+    figure, axes = panels(2)
     lf.plot_divisors(axes, lf.divisor_table([0.1, 1.0, 10.0], SCALE), SCALE)
     for axis, heights in zip(axes, ([8, 8], [1, SCALE**0.5]), strict=True):
         dots = [line for line in axis.get_lines() if line.get_marker() in "s^" and len(line.get_xdata()) == 1]
@@ -254,7 +256,7 @@ def test_rows_and_jacobians_are_drawn_as_they_are():
         assert [bar.get_height() for bar in figure.axes[i].patches] == pytest.approx(p.tolist())
         picture = figure.axes[2 + i].get_images()[0].get_array()
         assert np.allclose(picture, full_jacobian(lambda u: torch.softmax(u, -1), SCALE * sigma * ROW))
-    _, axes = figures.panels(2)
+    _, axes = panels(2)
     table = lf.row_table(METHODS, ROW, spreads)
     lf.plot_rows(axes, table)
     assert table.groupby(["method", "spread"])["weight"].sum().tolist() == pytest.approx([1] * 8)
@@ -263,11 +265,11 @@ def test_rows_and_jacobians_are_drawn_as_they_are():
 
 def test_layers_and_gradients_show_every_layer_and_seed(vit, task, batch):
     logits = lf.attention_logits(vit.build_model(task).eval(), batch.images)
-    _, axes = figures.panels(2)
+    _, axes = panels(2)
     table = lf.layer_table(METHODS, logits)
     lf.plot_layers(axes, table, SCALE)
     assert len(axes[1].containers) == len(METHODS) and axes[0].get_ylim()[0] > axes[0].get_ylim()[1]
-    _, axes = figures.panels(3)
+    _, axes = panels(3)
     gradients = lf.gradient_table({"softmax": vit, "norm_softmax": vit.vary(attention="norm_softmax")}, [0, 1, 2],
                                   task, batch)  # fmt: skip
     lf.plot_gradients(axes, gradients)

@@ -9,8 +9,9 @@ import pytest
 from eureka_lib.analysis.probes import ALL_TOKENS
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run
-from eureka_lib.plots import figures, probe_figures
+from eureka_lib.plots import probe_figures
 from eureka_lib.plots.probe_figures import Job, Subject, accuracies, answers
+from eureka_lib.plots.style import use_style
 
 KEPT = range(0, 1050, 50)
 
@@ -43,7 +44,7 @@ def table(subject):
 
 @pytest.fixture(autouse=True)
 def styled_figures():
-    figures.use_style()
+    use_style()
     yield
     plt.close("all")
 

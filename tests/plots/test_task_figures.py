@@ -9,7 +9,10 @@ import pytest
 from eureka_lib.benchmark import search
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.experiment import TASKS
-from eureka_lib.plots import task_figures
+from eureka_lib.measure.tasks import SAMPLES, baseline_table, run_table, sample_table, task_table, tidy
+from eureka_lib.plots.samples import plot_gallery
+from eureka_lib.plots.seeds import plot_tasks
+from eureka_lib.plots.times import plot_task_times
 from eureka_lib.store import Run
 
 GALLERY = profiles.get("smoke").gallery
@@ -40,27 +43,27 @@ def networks():
 
 
 def test_gallery_shows_every_task_with_its_rule(built):
-    figure = task_figures.plot_gallery(built, seed=0)
+    figure = plot_gallery(built, seed=0)
     titles = [block.get_suptitle() for block in figure.subfigs]
     assert titles == [name.replace("_", " ") for name in TASKS]
-    assert all(len(block.axes) == task_figures.SAMPLES for block in figure.subfigs)
+    assert all(len(block.axes) == SAMPLES for block in figure.subfigs)
     figure.draw_without_rendering()
     framed = {block.get_suptitle(): sum(len(axis.patches) for axis in block.axes) for block in figure.subfigs}
-    assert framed.pop("indicators only") == 0 and set(framed.values()) == {task_figures.SAMPLES}
+    assert framed.pop("indicators only") == 0 and set(framed.values()) == {SAMPLES}
     plt.close(figure)
-    table = task_figures.sample_table(built, seed=0)
-    assert len(table) == len(TASKS) * task_figures.SAMPLES and table["words"].str.contains("label").all()
+    table = sample_table(built, seed=0)
+    assert len(table) == len(TASKS) * SAMPLES and table["words"].str.contains("label").all()
 
 
 def test_baselines_are_what_is_derived(built):
-    table = task_figures.baseline_table(built, n=20_000, seed=1)
+    table = baseline_table(built, n=20_000, seed=1)
     assert (table["oracle"] == 1).all()
     assert (table["shortcut, measured"] - table["shortcut, derived"]).abs().max() < 0.02
 
 
 def test_table_counts_and_measures_the_plateau(networks, built):
     tasks = {name: built[name] for name in ("two_step", "targets_only")}
-    table = task_figures.task_table(networks, tasks)
+    table = task_table(networks, tasks)
     row = table.loc["two step"]
     assert (row["plateau, derived"], row["plateau, measured"]) == ("0.55", "0.550")
     assert (row["ViT, softmax: EMs"], row["ViT, softmax: median EM step"]) == ("2 of 3", "600")
@@ -71,7 +74,7 @@ def test_table_counts_and_measures_the_plateau(networks, built):
 
 def test_times_hold_every_run_hollow_if_censored(networks):
     figure, axis = plt.subplots()
-    task_figures.plot_times(axis, networks)
+    plot_task_times(axis, networks)
     marks = [line for line in axis.get_lines() if line.get_marker() == "o" and len(line.get_xdata())]
     assert len(marks) == 12
     hollow = [line.get_xdata()[0] for line in marks if line.get_markerfacecolor() == "none"]
@@ -81,14 +84,14 @@ def test_times_hold_every_run_hollow_if_censored(networks):
 
 def test_curves_and_their_data(networks, built):
     tasks = {name: built[name] for name in ("two_step", "targets_only")}
-    figure = task_figures.plot_tasks(networks, tasks)
-    assert [axis.get_visible() for axis in figure.axes] == [True, True, False]
+    figure = plot_tasks(networks, tasks)
+    assert [axis.get_visible() for axis in figure.axes] == [True, True]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["ViT, softmax", "ResNet9", "derived plateau"]
     plt.close(figure)
-    table = task_figures.tidy(networks)
+    table = tidy(networks)
     assert len(table) == 12 * 21 and set(table["task"]) == {"two_step", "targets_only"}
-    assert len(task_figures.run_table(networks)) == 12
+    assert len(run_table(networks)) == 12
 
 
 def sources_of(experiment):

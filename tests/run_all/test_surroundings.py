@@ -19,7 +19,7 @@ import pytest
 from test_execute import execute, write_notebook
 
 from eureka_lib import paths, provenance
-from eureka_lib.plots import figures
+from eureka_lib.plots.style import use_style
 from eureka_lib.run_all import lab, surroundings
 from eureka_lib.run_all.__main__ import main
 from eureka_lib.run_all.jobs import find_notebooks
@@ -94,7 +94,7 @@ def test_a_notebook_gives_the_same_in_a_hostile_shell(tmp_path, monkeypatch):
 def test_figures_look_the_same_with_a_matplotlibrc_of_ones_own(house_style):
     expected = dict(mpl.rcParams)
     plt.rcParams.update({"text.usetex": True, "lines.linewidth": 9, "savefig.transparent": True, "axes.grid": True})
-    figures.use_style()
+    use_style()
     assert dict(mpl.rcParams) == expected
 
 

@@ -29,7 +29,7 @@ class Entry:
 
     @cached_property
     def facts(self) -> dict:
-        """Its provenance, as :meth:`eureka_lib.plots.figures.Page.save` left it."""
+        """Its provenance, as :meth:`eureka_lib.plots.page.Page.save` left it."""
         return json.loads((self.folder / f"{self.name}.json").read_text(encoding="utf-8"))
 
     @cached_property

@@ -20,6 +20,9 @@ from eureka_lib.analysis.eureka import (
 from eureka_lib.store import Run
 from eureka_lib.validation import check_real
 
+# The phases of a run of which kept weights are shown.
+BEFORE, AFTER, NEVER = "before the leap", "at the end, after a leap", "at the end, no leap"
+
 STRICT_THRESHOLD = 0.90  # the second accuracy threshold of the EM, under which a comparison must come out the same
 JUMP = (0.60, 0.90)  # a jump of the accuracy lies between these
 DESCENT = (0.1, 0.8)  # and a leap of the score between these shares of the run's best one
@@ -46,6 +49,11 @@ class Plateau:
             raise ValueError("thresholds must have at least one entry, got none")
         for threshold in self.thresholds:
             check_real("threshold", threshold, self.band[1], 1)
+
+    @property
+    def event(self) -> str:
+        """What leaving it is called in tables."""
+        return "EM" if self.loss is None else "leap"
 
     def __str__(self) -> str:
         return f"loss {self.loss:.3g}" if self.loss else "accuracy {:.2f} to {:.2f}".format(*self.band)
@@ -81,16 +89,11 @@ class Plateau:
 ACCURACY = Plateau(None, (THRESHOLD, STRICT_THRESHOLD), PLATEAU_BAND)  # of the two-step task
 
 
-@dataclass(frozen=True)
-class Study:
-    """What rows about leaps rest on: the ``claim``, the ``plateau``, and ``about``, what was trained at which scale.
+def phases(run: Run, plateau: Plateau) -> dict[str, int]:
+    """The kept steps of a run that are shown, by the names of their phases.
 
-    ``about`` continues "There is a long plateau in ..." and stands in the text of every verdict.
+    Before the leap is the kept step nearest to half of the time until it, or of the budget of a run without one.
     """
-
-    claim: str
-    about: str
-    plateau: Plateau
-
-
-TWO_STEP = Study("C1", "", ACCURACY)
+    leap = plateau.leap(run)
+    half = min(run.weight_steps, key=lambda step: abs(step - leap.step / 2))
+    return {BEFORE: half, AFTER if leap.happened else NEVER: run.weight_steps[-1]}

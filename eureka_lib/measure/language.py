@@ -1,6 +1,6 @@
-"""Masked language modelling in pictures: what neighbours tell, where attention looks, and what is guessed.
+"""Masked language modelling in tables: the text, what neighbours tell, where attention goes, and what is guessed.
 
-Everything here looks on from outside, at kept weights before and after a run's leap.
+Attention and guesses are those of kept weights, before and after a run's leap.
 """
 
 from collections.abc import Mapping
@@ -8,14 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
-from eureka_lib.claims.leaps import Plateau, Study
 from eureka_lib.experiments.experiment import Experiment
+from eureka_lib.measure.plateaus import Plateau
 from eureka_lib.models.roberta import Roberta
-from eureka_lib.plots import figures
 from eureka_lib.store import Run
 from eureka_lib.tasks.corpora import SPLITS, checksum, load_text
 from eureka_lib.tasks.frame import Pair
@@ -26,7 +23,6 @@ from eureka_lib.validation import check_whole
 THRESHOLDS = (0.05, 0.10)
 AROUND = 6  # tokens on either side of a hidden one
 BLANK = "[?]"
-SOURCES = {"docstrings": "the documentation in Python's standard library", "wikitext": "WikiText-103"}
 
 
 def plateau_of(task: MaskedLanguageTask) -> Plateau:
@@ -34,18 +30,7 @@ def plateau_of(task: MaskedLanguageTask) -> Plateau:
     return Plateau(task.plateau_loss, THRESHOLDS)
 
 
-def study(experiment: Experiment, task: MaskedLanguageTask) -> Study:
-    """What claim C7 rests on, in words: the text and the network of ``experiment``, and its scale."""
-    config, model, training = task.config, experiment.model, experiment.training
-    about = (
-        f"masked language modelling (RoBERTa, {model.depth} layers of width {model.width}; "
-        f"{SOURCES.get(config.corpus, config.corpus)}, {task.sizes['train']:,} tokens, {config.vocabulary:,} different "
-        f"ones, {config.tokens} in a sample; {training.steps:,} steps of batch {training.batch_size})"
-    )
-    return Study("C7", about, plateau_of(task))
-
-
-def lines(task: MaskedLanguageTask) -> dict[str, float]:
+def derived_losses(task: MaskedLanguageTask) -> dict[str, float]:
     """The derived losses by the names that stand beside them."""
     return {"unigram": task.plateau_loss, "left neighbour": task.left_neighbour_loss}
 
@@ -77,17 +62,6 @@ def neighbour_table(task: MaskedLanguageTask, reach: int) -> pd.DataFrame:
     """What one token tells about another: nats per hidden token, by where the known one stands (offset, loss)."""
     offsets = [offset for offset in range(-reach, reach + 1) if offset]
     return pd.DataFrame({"offset": offsets, "loss": [task.neighbour_loss(offset) for offset in offsets]})
-
-
-def plot_neighbours(axis: Axes, table: pd.DataFrame, task: MaskedLanguageTask) -> None:
-    """The loss of somebody who knows one token, against where that token stands, under the unigram plateau."""
-    axis.plot(table["offset"], table["loss"], "o", color=figures.colour_of("softmax"), ms=5)
-    figures.derived_line(axis, task.plateau_loss, "unigram:\nno token known")
-    axis.set(xlabel="where the one known token stands", ylabel="loss (nats per token)")
-    axis.set_xticks(table["offset"][:: max(1, len(table) // 16)])
-
-
-# ---- kept weights
 
 
 def attention_by_offset(model: Roberta, inputs: Tensor, reach: int) -> Tensor:
@@ -124,28 +98,6 @@ def attention_table(
             places = {"layer": layers + 1, "head": heads + 1, "offset": offsets - reach}
             tables.append(pd.DataFrame({**facts, **places, "weight": weights.flatten().numpy()}))
     return pd.concat(tables, ignore_index=True)
-
-
-def plot_attention(table: pd.DataFrame) -> Figure:
-    """A row of panels per method, one per phase: a row per head, a column per offset, darker where it looks."""
-    phases = table.groupby("method", sort=False)["phase"].unique()
-    columns = max(len(names) for names in phases)
-    size = (figures.PLOT_WIDTH, 0.5 + 1.5 * len(phases))
-    figure, axes = figures.plt.subplots(len(phases), columns, figsize=size, squeeze=False, sharex=True, sharey=True)
-    for row, (method, names) in zip(axes, phases.items(), strict=True):
-        for axis, phase in zip(row, names, strict=False):
-            part = table[(table["method"] == method) & (table["phase"] == phase)]
-            grid = part.pivot(index=["layer", "head"], columns="offset", values="weight")
-            edges = (grid.columns.min() - 0.5, grid.columns.max() + 0.5, len(grid) - 0.5, -0.5)
-            image = axis.imshow(grid, cmap="Greys", vmin=0, vmax=table["weight"].max(), aspect="auto", extent=edges)
-            axis.set_yticks(range(len(grid)), [f"{layer}.{head}" for layer, head in grid.index], fontsize=8)
-            axis.set_title(f"{figures.short_label_of(method)}, {phase}: step {part['step'].iloc[0]}", fontsize=8)
-    for axis in axes[-1]:
-        axis.set_xlabel("key minus query (tokens)")
-    for axis in axes[:, 0]:
-        axis.set_ylabel("layer.head")
-    figure.colorbar(image, ax=axes, label="attention weight", shrink=0.8)
-    return figure
 
 
 def guess_table(

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from eureka_lib.analysis.eureka import Moment
-from eureka_lib.claims.leaps import ACCURACY, Plateau
+from eureka_lib.measure.plateaus import ACCURACY, Plateau
 from eureka_lib.store import Run
 
 STEPS = np.arange(0, 2050, 50)

@@ -1,0 +1,1 @@
+"""Runs in, tables out: what the figures show and the claims are judged by."""

@@ -1,0 +1,81 @@
+"""Stored runs as tables: when each has its Eureka-moment (EM), and the histories of many as one.
+
+Every run has its row, also one without an EM, which is censored at the end of its budget.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from eureka_lib.analysis.eureka import Moment, eureka_moment, plateau_fraction
+from eureka_lib.measure.plateaus import ACCURACY, Plateau
+from eureka_lib.store import Run
+
+
+def moment_of(run: Run) -> Moment:
+    """A run's Eureka-moment by the library's criterion."""
+    return eureka_moment(*run.accuracy)
+
+
+def method_of(run: Run) -> str:
+    """The method that a run stands for: the model's name where there is no attention, the fix, or the attention."""
+    fix, model = run.config["fix"], run.config["model"]
+    if fix["gradient_scaling"] != "none":
+        return fix["gradient_scaling"]
+    if fix["scale_schedule"] != "constant":
+        return "heat_treatment"
+    return model.get("attention", model["name"])
+
+
+def all_runs(groups: Mapping[Any, Sequence[Run]]) -> list[Run]:
+    """The runs of all groups, one after the other."""
+    return [run for runs in groups.values() for run in runs]
+
+
+def tidy(runs: Sequence[Run]) -> pd.DataFrame:
+    """All histories in one table, with the columns ``run``, ``method`` and ``seed`` in front."""
+    front = ["run", "method", "seed"]
+    keys = [(run.key, method_of(run), run.config["model_seed"]) for run in runs]
+    table = pd.concat([run.history for run in runs], keys=keys, names=front)
+    return table.reset_index(front).reset_index(drop=True)
+
+
+def marks(run: Run, plateau: Plateau = ACCURACY) -> dict:
+    """A run's moment in numbers. The descent, in steps, is not a number for a run that did not leap."""
+    moment, event = plateau.leap(run), plateau.event
+    row = {
+        "seed": run.config["model_seed"],
+        "status": run.status,
+        event: moment.happened,
+        f"{event} or censored at step": moment.step,
+        "plateau, share of budget": round(plateau.share(run), 3),
+    }
+    if plateau.loss is None:
+        return row | {"final test accuracy": run.final_accuracy}
+    descent, score = plateau.descent(run), plateau.score(run)[1]
+    return row | {
+        "descent, steps": np.nan if descent is None else descent,
+        "final score": round(float(score.iloc[-1]), 4),
+    }
+
+
+def run_table(runs: Sequence[Run], plateau: Plateau = ACCURACY) -> pd.DataFrame:
+    """One row per run: its method and its :func:`marks`."""
+    return pd.DataFrame([{"method": method_of(run)} | marks(run, plateau) for run in runs])
+
+
+def labelled_table(groups: Mapping[Any, Sequence[Run]], column: str) -> pd.DataFrame:
+    """The :func:`run_table` of several groups, the group's name in front, under ``column``."""
+    tables = {name: run_table(runs) for name, runs in groups.items()}
+    return pd.concat(tables, names=[column]).reset_index(column).reset_index(drop=True)
+
+
+def describe_run(run: Run) -> str:
+    """A run in a sentence: its plateau, its EM, where it ended."""
+    moment, share = moment_of(run), plateau_fraction(*run.accuracy)
+    what = f"Eureka-moment at step {moment.step}" if moment.happened else f"no Eureka-moment by step {moment.step}"
+    return (
+        f"{share:.0%} of the budget on the plateau; {what}; final test accuracy {run.final_accuracy:.3f} ({run.status})"
+    )

@@ -1,0 +1,68 @@
+"""When each run has its Eureka-moment (EM): a mark per run, filled where it happened, hollow where it is censored."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from eureka_lib.analysis import compare
+from eureka_lib.attention.registry import colour_of, label_of, short_label_of
+from eureka_lib.measure.plateaus import ACCURACY, Plateau
+from eureka_lib.measure.tasks import ByTask, title_of
+from eureka_lib.plots.style import PLOT_WIDTH
+from eureka_lib.store.runs import Groups
+
+
+def plot_times(axis: Axes, groups: Groups, plateau: Plateau = ACCURACY) -> None:
+    """A row per method with the step of each run's moment, and a bar at the restricted mean."""
+    plot_rows(axis, {short_label_of(name): {name: runs} for name, runs in groups.items()}, plateau)
+
+
+def plot_task_times(axis: Axes, networks: Mapping[str, ByTask]) -> None:
+    """A row per task with each network's runs, a colour per network."""
+    tasks = next(iter(networks.values()))
+    plot_rows(axis, {title_of(task): {network: networks[network][task] for network in networks} for task in tasks})
+    for network in networks:
+        axis.plot([], [], "o", color=colour_of(network), label=label_of(network))
+    for row in range(1, len(tasks)):
+        axis.axhline(row - 0.5, color="0.9", lw=0.7, zorder=0)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.1), ncols=len(networks))
+
+
+def plot_rows(axis: Axes, rows: Mapping[str, Groups], plateau: Plateau = ACCURACY) -> None:
+    """The moments of each row's groups, which share its height."""
+    for row, groups in enumerate(rows.values()):
+        share = 1 / len(groups)  # of the row's height
+        for i, (name, runs) in enumerate(groups.items()):
+            moments, colour = [plateau.leap(run) for run in runs], colour_of(name)
+            middle = row + (i + 0.5) * share - 0.5
+            for moment, shift in zip(moments, _shifts([moment.step for moment in moments], 0.36 * share), strict=True):
+                face = colour if moment.happened else "none"
+                axis.plot(moment.step, middle + shift, "o", ms=4.5, mfc=face, mec=colour, mew=1)
+            ends = [middle - 0.38 * share, middle + 0.38 * share]
+            axis.plot([compare.restricted_times(moments).mean()] * 2, ends, color="black", lw=1.6, zorder=5)
+    axis.set(yticks=range(len(rows)), yticklabels=rows, xlim=(0, None), ylim=(-0.5, len(rows) - 0.5))
+    axis.set_xlabel(f"training step of the {plateau.event} (hollow: none in the budget)")
+    axis.invert_yaxis()
+
+
+def _shifts(steps: Sequence[int], most: float) -> np.ndarray:
+    """Vertical shifts, in rows and at ``most`` that far, that keep apart the marks that stand at the same step."""
+    steps = np.asarray(steps)
+    shifts = np.zeros(len(steps))
+    for step in np.unique(steps):
+        same = steps == step
+        reach = min(most, 0.06 * (same.sum() - 1))
+        shifts[same] = np.linspace(-reach, reach, same.sum())
+    return shifts
+
+
+def plot_regimes(found: Mapping[str, Groups], draw: Callable[[Axes, Groups], None], heights: Sequence[float]) -> Figure:
+    """One panel per regime, below each other, each drawn by ``draw(axis, groups)`` and ``heights`` inches high."""
+    figure, axes = plt.subplots(len(found), 1, figsize=(PLOT_WIDTH, sum(heights)), squeeze=False, height_ratios=heights)
+    for axis, (name, groups) in zip(axes[:, 0], found.items(), strict=True):
+        draw(axis, groups)
+        axis.set_title(name, fontweight="bold", fontsize=10)
+    return figure
