@@ -58,9 +58,12 @@ def is_own(thing: Any) -> bool:
 
 
 def source_of(thing: Any) -> str:
-    """The source code of a function or class; ValueError if there is none to be read."""
+    """The source code of a function or class; ValueError if there is none to be read.
+
+    One that was sent here from another process has it with it, as ``__source__``.
+    """
     try:
-        return inspect.getsource(thing)
+        return getattr(thing, "__source__", None) or inspect.getsource(thing)
     except (OSError, TypeError) as error:
         raise ValueError(
             f"the source of {thing!r} cannot be read, and stored runs are known by it: define it by def or class in a "

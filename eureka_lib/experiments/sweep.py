@@ -9,7 +9,6 @@ finished is lost or trained twice. Whatever is killed, a worker or this process,
 stored. A task whose worker is lost is tried again, up to a limit.
 """
 
-import linecache
 import os
 import random
 import re
@@ -31,7 +30,7 @@ from eureka_lib.experiments.pools import InProcess, Workers
 from eureka_lib.experiments.run import run, stored
 from eureka_lib.experiments.trainer import OnEvaluation, device
 from eureka_lib.progress import Progress
-from eureka_lib.provenance import is_own
+from eureka_lib.provenance import is_own, source_of
 from eureka_lib.store import Run, RunStore, StoreError
 from eureka_lib.tasks.images import SOURCES
 
@@ -88,7 +87,7 @@ class Task(NamedTuple):
     key: str
     store: RunStore
     weights_every: int = 0
-    own: Sequence[tuple[int, str, Any, dict[str, list[str]]]] = ()
+    own: Sequence[tuple[int, str, Any, list[str]]] = ()
 
     def load(self) -> Run | None:
         """The run, if it is stored."""
@@ -97,34 +96,27 @@ class Task(NamedTuple):
 
 def train(task: Task, on_evaluation: OnEvaluation | None = None) -> None:
     """What a worker does: make known what is the user's own, then train and store what is not stored yet."""
-    for registry, name, thing, files in task.own:
+    for registry, name, thing, sources in task.own:
         if REGISTRIES[registry].get(name) is not thing:  # in another process than the user's
             REGISTRIES[registry][name] = thing
-            # Its source is a part of the key.
-            linecache.cache.update({file: (0, None, lines, file) for file, lines in files.items()})
+            for part, source in zip(_own_code(thing), sources, strict=True):
+                part.__source__ = source  # a part of the key, and there may be no file to read it from
     if task.experiment.key != task.key:
         raise RuntimeError("this worker's eureka_lib is not the sweep's: the same experiment has another key here")
     run(task.experiment, task.store, on_evaluation, task.weights_every)
 
 
-def _own(experiment: Experiment) -> list[tuple[int, str, Any, dict[str, list[str]]]]:
-    """What ``experiment`` takes by name and the library does not have: index in REGISTRIES, name, thing, its files."""
+def _own(experiment: Experiment) -> list[tuple[int, str, Any, list[str]]]:
+    """What ``experiment`` takes by name: index in REGISTRIES, name, thing, sources of the user's own."""
     names = {value for part in (experiment.task, experiment.model) for value in vars(part).values()}
     found = [(i, name, known[name]) for i, known in enumerate(REGISTRIES) for name in names & known.keys()]
-    return [
-        (i, name, thing, {file: linecache.getlines(file) for file in map(_file_of, _code_of(thing))})
-        for i, name, thing in found
-        if any(map(is_own, _code_of(thing)))
-    ]
+    return [(i, name, thing, list(map(source_of, _own_code(thing)))) for i, name, thing in found]
 
 
-def _code_of(thing: Any) -> list[Any]:
-    """The functions and classes that an entry of a registry is made of."""
-    return [part for part in (thing.normaliser, thing.prepare) if part] if isinstance(thing, Method) else [thing]
-
-
-def _file_of(function: Any) -> str:
-    return function.__code__.co_filename if hasattr(function, "__code__") else ""
+def _own_code(thing: Any) -> list[Any]:
+    """The functions and classes in an entry of a registry that are the user's own."""
+    parts = [thing.normaliser, thing.prepare] if isinstance(thing, Method) else [thing]
+    return [part for part in parts if part is not None and is_own(part)]
 
 
 def _train_all(tasks: list[Task], executor: Executor | None, title: str) -> dict[str, Run]:

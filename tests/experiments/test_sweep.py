@@ -14,11 +14,11 @@ import pandas as pd
 import pytest
 from watching import experiments
 
-from eureka_lib.attention.registry import METHODS
 from eureka_lib.experiments.pools import InProcess, Workers
 from eureka_lib.experiments.run import run
 from eureka_lib.experiments.sweep import SweepError, sweep
 from eureka_lib.progress import Progress
+from eureka_lib.provenance import source_of
 from eureka_lib.store import RunStore
 
 
@@ -98,10 +98,16 @@ def test_time_left_is_not_told_before_it_can_be_known(monkeypatch, tmp_path, cap
 # --- One's own -------------------------------------------------------------------------------------------------------
 
 
+def source_here():
+    from eureka_lib.attention.registry import METHODS  # of the process that this is called in
+
+    return source_of(METHODS["own"].normaliser)
+
+
 def test_own_attention_goes_to_the_workers_with_its_source_and_what_it_learns(own, store, tmp_path):
     with Workers(1) as pool:
         there = own["with_own"](pool, store.folder)
-        source = pool.submit(lambda: inspect.getsource(METHODS["own"].normaliser)).result()
+        source = pool.submit(source_here).result()
     assert source == inspect.getsource(own["own"])
     here = own["with_own"](InProcess(), tmp_path / "here")
     for one, other in zip(there, here, strict=True):
