@@ -118,10 +118,12 @@ def test_own_attention_goes_to_the_workers_with_its_source_and_what_it_learns(ow
 
 KILLED = """
 import sys
+import eureka_lib.experiments.sweep as module
+module.SMALL = 0  # few steps, and yet with workers
 from eureka_lib.experiments import profiles
 from eureka_lib.store import RunStore
 from eureka_lib.experiments.sweep import sweep
-base = profiles.get("smoke").vit.vary(steps=250, evaluate_every=50, test_samples=100)
+base = profiles.get("smoke").vit.vary(steps=100, evaluate_every=50, test_samples=100)
 if __name__ == "__main__":
     sweep([base.vary(seed=seed) for seed in range(10)], store=RunStore(sys.argv[1]))
 """
