@@ -162,7 +162,7 @@ def qr(logits: Tensor, scale: Tensor, visible: Tensor | None = None) -> Tensor:
 
 @cache
 def _noise(size: int) -> np.ndarray:
-    """(N, N), the same every time; from NumPy, since torch allows nothing random in a stack of models."""
+    """(N, N), the same every time, so that equal logits have equal weights."""
     return QR_NOISE * np.random.default_rng(0).standard_normal((size, size))
 
 
