@@ -28,7 +28,7 @@ def use_style() -> None:
 
 def panels(n: int, height: float = 3.0, share_y: bool = False) -> tuple[Figure, list[Axes]]:
     """A figure of text width with ``n`` panels side by side, ``height`` inches high."""
-    figure, axes = plt.subplots(1, n, figsize=(PLOT_WIDTH, height), squeeze=False, sharey=share_y)
+    figure, axes = plt.subplots(1, n, figsize=(PLOT_WIDTH, height), squeeze=False, sharey=share_y, layout="constrained")
     return figure, list(axes[0])
 
 
@@ -37,7 +37,13 @@ def small_panels(names: Iterable[str], columns: int, height: float) -> tuple[Fig
     names = list(names)
     rows, columns = ceil(len(names) / columns), min(len(names), columns)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(PLOT_WIDTH, height * rows), sharex=True, sharey=True, squeeze=False
+        rows,
+        columns,
+        figsize=(PLOT_WIDTH, height * rows),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
     for axis in axes.flat[len(names) :]:
         axis.set_visible(False)
