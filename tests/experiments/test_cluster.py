@@ -104,6 +104,7 @@ def test_the_caller_is_killed_and_calls_again(local, store, tmp_path):
     process.kill()
     process.wait()
     wait_until(lambda: not local.scheduler.tasks and nothing_begins(log))
+    wait_until(lambda: len(Log.read(log).begun) == len(Log.read(log).ended))
     kept = len(store.keys())
     assert 2 <= kept < 12
     again = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -154,7 +154,7 @@ def test_notebook_00_shows_a_live_curve(page, lab):
         })).observe(document.body, {childList: true, subtree: true, attributes: true, attributeFilter: ['src']});
     }""")
     run_all_cells(page)
-    cell_of(page, "figures.LiveCurve").scroll_into_view_if_needed()
+    cell_of(page, "with LiveCurve").scroll_into_view_if_needed()
     wait_for(lambda: page.evaluate("window.seen.size") >= 5)
     last = cell_of(page, "assert (task.oracle(many)")
     last.scroll_into_view_if_needed()
