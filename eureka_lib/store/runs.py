@@ -192,21 +192,6 @@ class RunStore:
             shutil.rmtree(part, ignore_errors=True)
             shutil.rmtree(part.with_suffix(".old"), ignore_errors=True)
 
-    @contextmanager
-    def scratch(self) -> Iterator[Path]:
-        """A folder in the store for short-lived notes, which every machine sees that sees the store.
-
-        Raises StoreError if the store cannot be written.
-        """
-        folder = self.folder.absolute() / ".progress" / uuid.uuid4().hex
-        with _explained(f"the run store {self.folder} cannot be written"):
-            paths.make_folder(folder.parent)
-            folder.mkdir()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
 
 def read_run(folder: Path, weights: bool = False) -> Run:
     """The run in ``folder``, verified, and every file of its ``weights`` too, if asked.
