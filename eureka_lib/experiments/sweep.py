@@ -12,7 +12,6 @@ stored. A task whose worker is lost is tried again, up to a limit.
 import os
 import random
 import re
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
@@ -62,13 +61,15 @@ def sweep(
     a module. Raises :class:`SweepError` at the end, after all others have finished, if some experiments could not be
     trained; and StoreError before anything is trained if something has to be and the store cannot be written.
     """
-    store = RunStore((store or RunStore()).folder.absolute())
+    store = (store or RunStore()).absolute()
     tasks = [Task(e, key, store, weights_every, _own(e)) for key, e in {e.key: e for e in experiments}.items()]
     runs = {task.key: found for task in tasks if (found := task.load())}
     missing = [task for task in tasks if task.key not in runs]
-    print(f"{title}: {len(tasks)} runs, {len(runs)} of them stored, {len(missing)} to train", flush=True)
+    came = sum(run.released for run in runs.values())
+    words = f"{len(runs)} of them stored{f' ({came} released with the checkout)' if came else ''}"
+    print(f"{title}: {len(tasks)} runs, {words}, {len(missing)} to train", flush=True)
     if missing:
-        _check_writable(store)
+        store.check_writable()
         random.Random().shuffle(missing)  # so that two sweeps of the same seldom train the same run at the same time
         runs |= _train_all(missing, executor, title)
     return [runs[e.key] for e in experiments]
@@ -197,15 +198,6 @@ def _pool(executor: Executor | None, tasks: Sequence[Task]) -> AbstractContextMa
     if len(tasks) == 1 or sum(task.experiment.training.steps for task in tasks) <= SMALL:
         return nullcontext(InProcess())
     return Workers(min(len(tasks), 1 if device().type == "cuda" else cpu_count()))
-
-
-def _check_writable(store: RunStore) -> None:
-    try:
-        store.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=store.folder):
-            pass
-    except OSError as error:
-        raise StoreError(error.errno, f"the run store {store.folder} cannot be written: {error.strerror}") from error
 
 
 def _stored_by_worker(task: Task) -> Run:

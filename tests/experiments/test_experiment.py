@@ -154,6 +154,20 @@ def test_config_is_plain_data(tiny):
     assert json.loads(json.dumps(tiny.config())) == tiny.config()
 
 
+@pytest.mark.parametrize("part", ["vit", "resnet", "in_context", "language"])
+@pytest.mark.parametrize("profile", ["smoke", "paper"])
+def test_a_configuration_gives_the_experiment_back(profile, part):
+    found = getattr(profiles.get(profile), part)
+    experiment = getattr(found, "base", found).vary(seed=3)
+    again = Experiment.from_config(json.loads(json.dumps(experiment.config())))
+    assert again == experiment and again.key == experiment.key
+
+
+def test_a_configuration_with_code_of_ones_own_gives_none(tiny):
+    with pytest.raises(ValueError, match="code that the library does not have: its attention"):
+        Experiment.from_config(tiny.config() | {"own": {"attention": "def own(): ..."}})
+
+
 def test_what_has_its_default_value_is_no_part_of_the_key(tiny, monkeypatch):
     """So a setting that is added later leaves all keys as they are; those that differ from it do not."""
     later = make_dataclass("FixConfig", [("later", float, 0.5)], bases=(FixConfig,), frozen=True)
