@@ -134,10 +134,11 @@ def regimes() -> Groups:
 
 
 def tunings() -> Groups:
-    """Every method of the laptop's regimes at each learning rate."""
+    """Every method of the laptop's cheaper regimes at each learning rate."""
+    laptop = profiles.get("laptop")
     return {
         (regime.name, *key): experiment
-        for regime in profiles.get("laptop").regimes
+        for regime in (laptop.temperature, laptop.cheap)
         for key, experiment in tuning(regime.base, regime.tuned).items()
     }
 
