@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from eureka_lib.tasks.frame import EVALUATION_CHUNK, Loss, Pair, evaluation_generator
+from eureka_lib.tasks.protocol import EVALUATION_CHUNK, Loss, Pair, evaluation_generator
 from eureka_lib.validation import check_real, check_whole
 
 RIDGE_PENALTY = 0.5  # for comparison: without noise the best is 0, which is least squares

@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from eureka_lib import paths
 from eureka_lib.tasks import corpora
 from eureka_lib.tasks.corpora import SPLITS
-from eureka_lib.tasks.frame import Loss, Pair, evaluation_generator
+from eureka_lib.tasks.protocol import Loss, Pair, evaluation_generator
 from eureka_lib.validation import check_choice, check_real, check_whole
 
 if TYPE_CHECKING:

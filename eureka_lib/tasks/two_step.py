@@ -1,4 +1,4 @@
-"""The main task, two steps to one answer, and the frame that all tasks share.
+"""The main task, two steps to one answer; its variants are in :mod:`eureka_lib.tasks.variants`.
 
 An image is a 2 x 2 grid of cells. In the main task the top-left and bottom-right cells are *indicators* (digits of
 class 1 or 2, blue or red), the top-right and bottom-left cells are *targets* (white). If the indicators show the same
@@ -7,7 +7,7 @@ classifies targets stays at 55 %: it needs the second step, comparing the indica
 
 Every task draws four parts, puts them into the cells, and answers by a rule that sees nothing but the finished grid:
 ``same`` is the first step, a yes or no; ``answer`` the second. Here are the main task and its controls of one step; the
-paper's other tasks are in :mod:`eureka_lib.tasks.further`. Everything random comes from the ``torch.Generator`` that
+paper's other tasks are in :mod:`eureka_lib.tasks.variants`. Everything random comes from the ``torch.Generator`` that
 is passed in, and lives on that generator's device.
 """
 
@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from eureka_lib.tasks import images, theory
-from eureka_lib.tasks.frame import EVALUATION_CHUNK, Loss, Pair, evaluation_generator
 from eureka_lib.tasks.images import SPLITS, ImageSet, load_images
+from eureka_lib.tasks.protocol import EVALUATION_CHUNK, Loss, Pair, evaluation_generator
 from eureka_lib.validation import check_choice, check_real, check_whole
 
 CELL_NAMES = ("top left", "top right", "bottom left", "bottom right")
@@ -301,55 +301,6 @@ class TwoStepTask:
         same = self.same(grid)
         facts = {f.name: getattr(grid, f.name) for f in fields(Grid)}
         return Batch(**facts, images=images, labels=self.answer(grid, same), same=same, target=self.target(grid, same))
-
-
-class TargetsOnlyTask(TwoStepTask):
-    """A control of one step: the same images, but the label is always the top-right target's class.
-
-    There is nothing to compare, so the plateau and the floor are one and the same, and accuracy has no plateau.
-    """
-
-    rule = "control: always the top-right target"
-    first_step = ("never mind the indicators", "never mind the indicators")
-
-    @property
-    def plateau_accuracy(self) -> float:
-        """1: classifying the target solves the task."""
-        return 1.0
-
-    def plateau_loss(self, label_smoothing: float) -> float:
-        """The floor: classifying the target solves the task."""
-        return self.floor_loss(label_smoothing)
-
-    def target(self, grid: Grid, same: Tensor) -> Tensor:
-        """The top-right cell, always."""
-        return torch.full_like(grid.cells[:, 0], TOP_RIGHT)
-
-
-class IndicatorsOnlyTask(TwoStepTask):
-    """A control of one step: the same images, but the label is whether the indicators match (1) or not (0)."""
-
-    rule = "control: do the indicators match?"
-
-    @property
-    def plateau_accuracy(self) -> float:
-        """That of the likelier answer, since the targets tell nothing."""
-        return self.p_same
-
-    def plateau_loss(self, label_smoothing: float) -> float:
-        """Entropy of the smoothed answer: log 2 if both answers are equally likely."""
-        return theory.binary_entropy((1 - label_smoothing) * self.p_same + label_smoothing / 2)
-
-    def target(self, grid: Grid, same: Tensor) -> Tensor:
-        """No cell gives the label."""
-        return torch.full_like(grid.cells[:, 0], NOWHERE)
-
-    def answer(self, grid: Grid, same: Tensor) -> Tensor:
-        """The first step's answer itself."""
-        return same.long()
-
-    def _n_classes(self) -> int:
-        return 2
 
 
 def indicators(grid: Grid, values: Tensor) -> Tensor:

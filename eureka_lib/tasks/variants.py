@@ -1,7 +1,8 @@
-"""The paper's six further two-step tasks: other indicators, other places, other rules, the same grid of cells.
+"""Variants of the main task: the paper's six other two-step tasks, two controls of one step, and the table of all.
 
-Each says only in what it differs from the main task (:mod:`eureka_lib.tasks.two_step`). In all of them somebody who
-reads the targets and skips the first step scores 1/K + (1 - 1/K)/2: the plateau is the main task's.
+Each overrides what differs from the main task (:mod:`eureka_lib.tasks.two_step`). The plateau of the two-step tasks is
+the main task's: reading the targets and skipping the first step scores 1/K + (1 - 1/K)/2. A new task is a class here
+and an entry in :data:`TASKS`.
 """
 
 from dataclasses import dataclass
@@ -9,14 +10,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from eureka_lib.tasks import theory
 from eureka_lib.tasks.images import ImageSet, load_images
 from eureka_lib.tasks.two_step import (
     BYSTANDER,
     EMPTY,
     FIRST,
     INDICATOR,
+    NOWHERE,
     PALETTE,
     SECOND,
+    TOP_RIGHT,
     WHITE,
     Batch,
     Grid,
@@ -190,3 +194,65 @@ class DigitGroupsTask(TwoStepTask):
 def all_white(generator: torch.Generator, n: int) -> Tensor:
     """The colours (n, 4) of parts that are shown as they are."""
     return torch.full((n, 4), WHITE, device=generator.device)
+
+
+class TargetsOnlyTask(TwoStepTask):
+    """A control of one step: the same images, but the label is always the top-right target's class.
+
+    There is nothing to compare, so the plateau and the floor are one and the same, and accuracy has no plateau.
+    """
+
+    rule = "control: always the top-right target"
+    first_step = ("never mind the indicators", "never mind the indicators")
+
+    @property
+    def plateau_accuracy(self) -> float:
+        """1: classifying the target solves the task."""
+        return 1.0
+
+    def plateau_loss(self, label_smoothing: float) -> float:
+        """The floor: classifying the target solves the task."""
+        return self.floor_loss(label_smoothing)
+
+    def target(self, grid: Grid, same: Tensor) -> Tensor:
+        """The top-right cell, always."""
+        return torch.full_like(grid.cells[:, 0], TOP_RIGHT)
+
+
+class IndicatorsOnlyTask(TwoStepTask):
+    """A control of one step: the same images, but the label is whether the indicators match (1) or not (0)."""
+
+    rule = "control: do the indicators match?"
+
+    @property
+    def plateau_accuracy(self) -> float:
+        """That of the likelier answer, since the targets tell nothing."""
+        return self.p_same
+
+    def plateau_loss(self, label_smoothing: float) -> float:
+        """Entropy of the smoothed answer: log 2 if both answers are equally likely."""
+        return theory.binary_entropy((1 - label_smoothing) * self.p_same + label_smoothing / 2)
+
+    def target(self, grid: Grid, same: Tensor) -> Tensor:
+        """No cell gives the label."""
+        return torch.full_like(grid.cells[:, 0], NOWHERE)
+
+    def answer(self, grid: Grid, same: Tensor) -> Tensor:
+        """The first step's answer itself."""
+        return same.long()
+
+    def _n_classes(self) -> int:
+        return 2
+
+
+TASKS: dict[str, type[TwoStepTask]] = {
+    "two_step": TwoStepTask,
+    "no_fixed_position": NoFixedPositionTask,
+    "natural_indicators": NaturalIndicatorsTask,
+    "position_as_indicator": PositionTask,
+    "same_colour": SameColourTask,
+    "colour_or_item": ColourOrItemTask,
+    "digit_groups": DigitGroupsTask,
+    "targets_only": TargetsOnlyTask,
+    "indicators_only": IndicatorsOnlyTask,
+}
