@@ -21,14 +21,12 @@ from eureka_lib.tasks.two_step import (
     PALETTE,
     SECOND,
     TOP_RIGHT,
-    WHITE,
     Batch,
     Grid,
     TwoStepConfig,
     TwoStepTask,
     at,
-    indicators,
-    matching,
+    indicators_match,
     place_of,
 )
 
@@ -69,6 +67,7 @@ class NaturalIndicatorsTask(TwoStepTask):
 
     rule = "natural images of one class: the digit, else the item; all cells shuffled"
     config_class = NaturalIndicatorsConfig
+    coloured = []
 
     @classmethod
     def sources(cls, config: NaturalIndicatorsConfig) -> list[str]:
@@ -86,20 +85,18 @@ class NaturalIndicatorsTask(TwoStepTask):
                              f"{self.config.target_source} and {items} in {self.config.item_source}")  # fmt: skip
         return digits
 
-    def _draw_colours(self, generator: torch.Generator, n: int) -> Tensor:
-        return all_white(generator, n)
-
     def _draw_order(self, generator: torch.Generator, n: int) -> Tensor:
         return torch.rand(n, 4, generator=generator, device=generator.device).argsort(dim=1)
 
 
 class PositionTask(TwoStepTask):
-    """No indicator but the position: two items, one in each row, and two empty cells."""
+    """The items' positions are the indicator: two items, one in each row, and two empty cells."""
 
     rule = "two items: in one column the upper, on a diagonal the lower"
     first_step = ("the items stand in one column", "the items stand on a diagonal")
     indicator_classes = None
     part_roles = (BYSTANDER, FIRST, SECOND, BYSTANDER)
+    coloured = []
 
     @classmethod
     def sources(cls, config: TwoStepConfig) -> list[str]:
@@ -115,9 +112,6 @@ class PositionTask(TwoStepTask):
         nothing = ImageSet(torch.zeros_like(items.images[:1]), torch.tensor([EMPTY]))
         return [nothing, items, items, nothing]
 
-    def _draw_colours(self, generator: torch.Generator, n: int) -> Tensor:
-        return all_white(generator, n)
-
     def _draw_order(self, generator: torch.Generator, n: int) -> Tensor:
         upper, lower = torch.randint(2, (2, n), generator=generator, device=generator.device)
         lower = torch.where(self._copies(generator, n), upper, lower)
@@ -125,24 +119,25 @@ class PositionTask(TwoStepTask):
 
 
 class SameColourTask(TwoStepTask):
-    """Four coloured digits; what is compared is the indicators' colour, and their class tells nothing."""
+    """Four coloured digits; the first step compares the indicators' colours, not their classes."""
 
     rule = "indicators of one colour: top-right digit, else bottom-left"
     first_step = ("the indicators have one colour", "the indicators have two colours")
     indicator_classes = None
+    coloured = [0, 1, 2, 3]
 
     def same(self, grid: Grid) -> Tensor:
         """Whether the two indicators have the same colour."""
-        return matching(indicators(grid, grid.colours))
+        return indicators_match(grid, grid.colours)
 
     def _draw_colours(self, generator: torch.Generator, n: int) -> Tensor:
-        colours = torch.randint(2, (n, 4), generator=generator, device=generator.device)
+        colours = super()._draw_colours(generator, n)
         colours[:, 3] = torch.where(self._copies(generator, n), colours[:, 0], colours[:, 3])
         return colours
 
 
 class ColourOrItemTask(TwoStepTask):
-    """One item, two questions: its class, or its colour out of ten. The fourth cell holds an item that never counts.
+    """The label is the class of one item or its colour out of ten. The fourth cell holds an item that never counts.
 
     What the paper has in the fourth cell is not known to us; another coloured item keeps the images as full as the
     main task's.
@@ -152,7 +147,7 @@ class ColourOrItemTask(TwoStepTask):
     part_roles = (INDICATOR, FIRST, BYSTANDER, INDICATOR)
 
     def target(self, grid: Grid, same: Tensor) -> Tensor:
-        """The top-right item, whatever is asked."""
+        """The top-right item, always."""
         return place_of(grid, FIRST)
 
     def answer(self, grid: Grid, same: Tensor) -> Tensor:
@@ -161,7 +156,7 @@ class ColourOrItemTask(TwoStepTask):
         return torch.where(same, at(grid.cells, place), at(grid.colours, place))
 
     def describe(self, batch: Batch, i: int) -> str:
-        """Sample ``i`` in words, and what is asked of the item."""
+        """Sample ``i`` in words, and whether class or colour is asked."""
         colour = list(PALETTE)[int(at(batch.colours, batch.target)[i])]
         question = "its class" if batch.same[i] else f"its colour, {colour},"
         return super().describe(batch, i).replace(" counts:", f" counts, {question} is asked:")
@@ -180,7 +175,7 @@ class ColourOrItemTask(TwoStepTask):
 
 
 class DigitGroupsTask(TwoStepTask):
-    """The indicators are digits 1 to 4; what is compared is their group, {1, 2} or {3, 4}."""
+    """The indicators are digits 1 to 4; the first step compares their groups, {1, 2} and {3, 4}."""
 
     rule = "indicators both in {1, 2} or both in {3, 4}: top-right target, else bottom-left"
     first_step = ("the indicators are of one group", "the indicators are of two groups")
@@ -188,18 +183,13 @@ class DigitGroupsTask(TwoStepTask):
 
     def same(self, grid: Grid) -> Tensor:
         """Whether both indicators are in {1, 2}, or both in {3, 4}."""
-        return matching(indicators(grid, grid.cells) >= 3)
-
-
-def all_white(generator: torch.Generator, n: int) -> Tensor:
-    """The colours (n, 4) of parts that are shown as they are."""
-    return torch.full((n, 4), WHITE, device=generator.device)
+        return indicators_match(grid, grid.cells >= 3)
 
 
 class TargetsOnlyTask(TwoStepTask):
     """A control of one step: the same images, but the label is always the top-right target's class.
 
-    There is nothing to compare, so the plateau and the floor are one and the same, and accuracy has no plateau.
+    Nothing is compared, so the plateau is the floor, and accuracy has no plateau.
     """
 
     rule = "control: always the top-right target"
@@ -226,7 +216,7 @@ class IndicatorsOnlyTask(TwoStepTask):
 
     @property
     def plateau_accuracy(self) -> float:
-        """That of the likelier answer, since the targets tell nothing."""
+        """That of always giving the likelier answer."""
         return self.p_same
 
     def plateau_loss(self, label_smoothing: float) -> float:
