@@ -1,6 +1,6 @@
 """The paper's real images: MNIST, Fashion-MNIST and CIFAR-10, downloaded once and verified.
 
-pooch downloads each published archive into the cache, a subfolder of ``paths.data_dir()`` per data set, and compares its
+pooch downloads each published archive into the cache, a folder of ``paths.data_dir()`` per data set, and compares its
 md5 checksum: a truncated or intercepted download is never kept, a damaged file in the cache is replaced, and one put
 there by hand is accepted if it is right. What is read is therefore as published, gzipped IDX or CIFAR-10's binary
 version, and needs no further checks. Without a network the error comes at once and says what to do. Nothing is
