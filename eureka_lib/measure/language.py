@@ -32,7 +32,7 @@ def plateau_of(task: MaskedLanguageTask) -> Plateau:
 
 def derived_losses(task: MaskedLanguageTask) -> dict[str, float]:
     """The derived losses by the names that stand beside them."""
-    return {"unigram": task.plateau_loss, "left neighbour": task.left_neighbour_loss}
+    return {"unigram": task.plateau_loss, "left neighbour": task.neighbour_loss(-1)}
 
 
 def text_table(task: MaskedLanguageTask) -> pd.DataFrame:

@@ -106,7 +106,7 @@ class TwoStepTask:
     @classmethod
     def sources(cls, config: TwoStepConfig) -> list[str]:
         """Names of the image sources that the task draws from."""
-        return sorted({config.indicator_source, config.target_source})
+        return sorted({value for name, value in vars(config).items() if name.endswith("_source")})
 
     @classmethod
     def checksums(cls, config: TwoStepConfig) -> dict[str, str]:

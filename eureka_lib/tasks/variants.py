@@ -69,11 +69,6 @@ class NaturalIndicatorsTask(TwoStepTask):
     config_class = NaturalIndicatorsConfig
     coloured = []
 
-    @classmethod
-    def sources(cls, config: NaturalIndicatorsConfig) -> list[str]:
-        """Names of the image sources that the task draws from."""
-        return sorted({*super().sources(config), config.item_source})
-
     def _load(self, split: str) -> list[ImageSet]:
         pictures, digits, _, _ = super()._load(split)
         return [pictures, digits, load_images(self.config.item_source, split, self.config.cell), pictures]
@@ -104,7 +99,7 @@ class PositionTask(TwoStepTask):
         return [config.target_source]
 
     def same(self, grid: Grid) -> Tensor:
-        """Whether the two items stand in one column."""
+        """Whether the two items are in one column."""
         return place_of(grid, FIRST) % 2 == place_of(grid, SECOND) % 2
 
     def _load(self, split: str) -> list[ImageSet]:
