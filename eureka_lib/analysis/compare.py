@@ -5,7 +5,7 @@ From ``MANY`` runs a group on an interval is a percentile bootstrap. With fewer 
 
 All runs of a comparison share one budget, so a run without an Eureka-moment is censored there and nowhere else. The
 *restricted* EM time, min(EM step, budget), is then known of every run, and its mean is the area under the Kaplan-Meier
-curve: no run is left out, and none is invented.
+curve.
 """
 
 import math

@@ -3,7 +3,8 @@
 An :class:`Experiment` says everything that decides a run's result. It is trained in :mod:`eureka_lib.experiments.run`.
 """
 
-from collections.abc import Callable, Collection
+from collections import ChainMap
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -19,36 +20,19 @@ from eureka_lib.models.roberta import Roberta, RobertaConfig
 from eureka_lib.models.vit import ViT, ViTConfig
 from eureka_lib.provenance import is_own, source_of
 from eureka_lib.store import Run, key_of
-from eureka_lib.tasks.frame import Task
-from eureka_lib.tasks.further import (
-    ColourOrItemTask,
-    DigitGroupsTask,
-    NaturalIndicatorsTask,
-    NoFixedPositionTask,
-    PositionTask,
-    SameColourTask,
-)
 from eureka_lib.tasks.images import SOURCES
 from eureka_lib.tasks.in_context import InContextTask
 from eureka_lib.tasks.language import MaskedLanguageTask
-from eureka_lib.tasks.two_step import IndicatorsOnlyTask, TargetsOnlyTask, TwoStepConfig, TwoStepTask
+from eureka_lib.tasks.protocol import Task
+from eureka_lib.tasks.two_step import TwoStepConfig
+from eureka_lib.tasks.variants import TASKS
 from eureka_lib.training.optimizer import OPTIMIZERS
 from eureka_lib.training.precision import PRECISIONS
 from eureka_lib.training.schedules import LEARNING_RATE_SCHEDULES
 from eureka_lib.validation import check_choice, check_real, check_whole
 
-TASKS: dict[str, type[TwoStepTask]] = {
-    "two_step": TwoStepTask,
-    "no_fixed_position": NoFixedPositionTask,
-    "natural_indicators": NaturalIndicatorsTask,
-    "position_as_indicator": PositionTask,
-    "same_colour": SameColourTask,
-    "colour_or_item": ColourOrItemTask,
-    "digit_groups": DigitGroupsTask,
-    "targets_only": TargetsOnlyTask,
-    "indicators_only": IndicatorsOnlyTask,
-}
-ALL_TASKS: dict[str, type[Task]] = {**TASKS, "in_context": InContextTask, "masked_language": MaskedLanguageTask}
+OTHER_TASKS = {"in_context": InContextTask, "masked_language": MaskedLanguageTask}
+ALL_TASKS: Mapping[str, type[Task]] = ChainMap(TASKS, OTHER_TASKS)  # follows what is added to TASKS
 MODEL_CONFIGS = {kind.name: kind for kind in (ViTConfig, ResNetConfig, InContextGPT2Config, RobertaConfig)}
 # By name: the tasks that a model is for, and how it is built from its configuration and the task.
 MODELS: dict[str, tuple[Collection[str], Callable[[Any, Any], nn.Module]]] = {

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from eureka_lib import paths
 from eureka_lib.attention.gradient_scaling import GRADIENT_SCALINGS
 from eureka_lib.attention.registry import METHODS, changes_of
-from eureka_lib.experiments.experiment import TASKS, Experiment, TrainingConfig
+from eureka_lib.experiments.experiment import Experiment, TrainingConfig
 from eureka_lib.models.gpt2 import InContextGPT2Config
 from eureka_lib.models.resnet import ResNetConfig
 from eureka_lib.models.roberta import RobertaConfig
@@ -19,6 +19,7 @@ from eureka_lib.models.vit import ViTConfig
 from eureka_lib.tasks.in_context import InContextConfig
 from eureka_lib.tasks.language import LanguageConfig
 from eureka_lib.tasks.two_step import TwoStepConfig
+from eureka_lib.tasks.variants import TASKS
 from eureka_lib.validation import check_choice, check_whole
 
 

@@ -24,7 +24,7 @@ from loky import cpu_count
 
 from eureka_lib.attention.registry import METHODS, Method
 from eureka_lib.experiments import cluster
-from eureka_lib.experiments.experiment import ALL_TASKS, TASKS, Experiment
+from eureka_lib.experiments.experiment import Experiment
 from eureka_lib.experiments.pools import InProcess, Workers
 from eureka_lib.experiments.run import run, stored
 from eureka_lib.experiments.trainer import OnEvaluation, device
@@ -32,6 +32,7 @@ from eureka_lib.progress import Progress
 from eureka_lib.provenance import is_own, source_of
 from eureka_lib.store import Run, RunStore, StoreError
 from eureka_lib.tasks.images import SOURCES
+from eureka_lib.tasks.variants import TASKS
 
 SMALL = 2000  # steps of all runs of a sweep, which take less time than workers' imports do
 TRIES = 3  # of a task whose worker is lost
@@ -40,7 +41,7 @@ NAMED_AT_MOST = 5  # reasons in a message, and runs for each of them
 OUT_OF_MEMORY = "out of memory? Train fewer at a time, as with executor=eureka_lib.experiments.pools.Workers(1)"
 CRASH = "compiled code crashed; the terminal has the lines of Python where, and run(experiment) alone repeats it"
 # Where experiments find by name what may be the user's own.
-REGISTRIES: tuple[dict[str, Any], ...] = (METHODS, TASKS, ALL_TASKS, SOURCES)
+REGISTRIES: tuple[dict[str, Any], ...] = (METHODS, TASKS, SOURCES)
 
 
 class SweepError(RuntimeError):

@@ -17,7 +17,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 from torch import Tensor
 
 from eureka_lib.analysis.gradients import CLS, FEATURES, MATRICES, by_cell, diagnose, plateau_steps
-from eureka_lib.analysis.record import look_inside
+from eureka_lib.analysis.record import record_blocks
 from eureka_lib.attention.registry import colour_of, label_of
 from eureka_lib.experiments.experiment import Experiment
 from eureka_lib.experiments.trainer import device, quiet_surroundings
@@ -106,7 +106,7 @@ def telling_steps(run: Run) -> dict[str, int]:
 
 def attention_maps(experiment: Experiment, run: Run, step: int, task: TwoStepTask, images: Tensor) -> Tensor:
     """Mean attention of a kept model over ``images``, among CLS and the four cells: (L, H, 5, 5), rows sum to 1."""
-    layers = look_inside(experiment.model_at(run, step, task), images)
+    layers = record_blocks(experiment.model_at(run, step, task), images)
     return torch.stack([by_cell(layer.attention.mean(dim=0)) for layer in layers])
 
 

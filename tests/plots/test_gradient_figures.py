@@ -16,7 +16,7 @@ from eureka_lib.plots import gradient_figures as gf, jacobian_figure as jf
 from eureka_lib.plots.logit_figures import spread
 from eureka_lib.plots.style import panels
 from eureka_lib.store import RunStore
-from eureka_lib.tasks.frame import evaluation_generator
+from eureka_lib.tasks.protocol import evaluation_generator
 
 SHORT = {"steps": 20, "evaluate_every": 4, "test_samples": 100}
 
