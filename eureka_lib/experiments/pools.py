@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 
 import psutil
 from loky import ProcessPoolExecutor
@@ -29,9 +30,9 @@ class Workers(ThreadPoolExecutor):
     """Up to ``n`` worker processes, each in an executor of its own and replaced if it is lost.
 
     So a worker that dies fails its own task alone, with loky's BrokenProcessPool, which names the signal. Functions may
-    be defined anywhere, also in a notebook. Workers, and what they have started, end with this process, also if it is killed;
-    at once if the block ``with Workers(n)`` is interrupted, which is for this process to decide: neither Ctrl-C nor a
-    closing terminal reaches them.
+    be defined anywhere, also in a notebook. Workers, and what they have started, end with this process, also if it is
+    killed; at once if the block ``with Workers(n)`` is interrupted, which is for this process to decide: neither Ctrl-C
+    nor a closing terminal reaches them.
     """
 
     def __init__(self, n: int):
@@ -77,7 +78,8 @@ def _end_with_parent(parent: int) -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
         for process in psutil.Process().children(recursive=True):
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
