@@ -180,19 +180,15 @@ def _split(text: str) -> tuple[str, str]:
 def ingredients(job: Job) -> dict:
     """Everything that decides a notebook's products."""
     package = paths.ROOT / "eureka_lib"
+    claims = [path for path in job.claims.glob("*.json") if path.stem != job.name]
     return {
         "notebook": _sha256(json.dumps(read_cells(job.source)).encode()),
         "parameters": json.loads(json.dumps(job.parameters)),  # as the record will give them back: tuples are lists
         "library": _sha256_of(package.rglob("*.py"), package),
         "python": platform.python_version(),
         "torch": metadata.version("torch"),
-        "claims of other notebooks": claims_hash(job) if job.reads_claims else None,
+        "claims of other notebooks": _sha256_of(claims, job.claims) if job.reads_claims else None,
     }
-
-
-def claims_hash(job: Job) -> str:
-    """One hash over what the other notebooks of the profile claim."""
-    return _sha256_of([path for path in job.claims.glob("*.json") if path.stem != job.name], job.claims)
 
 
 def artefacts(job: Job) -> dict[str, str]:

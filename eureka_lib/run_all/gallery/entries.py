@@ -22,13 +22,9 @@ class Entry:
 
     folder: Path
     name: str
+    facts: dict  # its provenance, as :meth:`eureka_lib.plots.page.Page.save` left it
     guide: str  # Markdown, heading included
     verdicts: list[dict]
-
-    @cached_property
-    def facts(self) -> dict:
-        """Its provenance, as :meth:`eureka_lib.plots.page.Page.save` left it."""
-        return json.loads((self.folder / f"{self.name}.json").read_text(encoding="utf-8"))
 
     @cached_property
     def machine(self) -> dict | None:
@@ -72,11 +68,11 @@ def gather(folder: Path, notebooks: Path) -> list[Chapter]:
 
     A figure whose notebook is no longer there is left out.
     """
-    figures: dict[str, set[str]] = {}
+    figures: dict[str, dict[str, dict]] = {}  # by notebook and name
     for file in folder.glob("*.json"):
         facts = json.loads(file.read_text(encoding="utf-8"))
         if "figure" in facts and file.with_suffix(".png").exists():
-            figures.setdefault(facts["notebook"], set()).add(facts["figure"])
+            figures.setdefault(facts["notebook"], {})[facts["figure"]] = facts
     sources = {name: notebooks / f"{name}.ipynb" for name in sorted(figures)}
     return [_chapter(folder, source, figures[name]) for name, source in sources.items() if source.exists()]
 
@@ -96,7 +92,7 @@ def _paragraphs(text: str) -> list[str]:
     return [part for part in re.split(r"\n\s*\n", HEADING.sub("", text).strip()) if part.strip()]
 
 
-def _chapter(folder: Path, source: Path, figures: set[str]) -> Chapter:
+def _chapter(folder: Path, source: Path, figures: dict[str, dict]) -> Chapter:
     cells = nbformat.read(source, as_version=4).cells
     file = folder / "claims" / f"{source.stem}.json"
     rows = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
@@ -104,7 +100,7 @@ def _chapter(folder: Path, source: Path, figures: set[str]) -> Chapter:
     entries = []
     for place, name in sorted((_place(cells, name), name) for name in figures):
         guide = next((cell.source for cell in cells[place::-1] if cell.cell_type == "markdown"), "")
-        entries.append(Entry(folder, name, guide, [row for row in rows if row["figure"] == name]))
+        entries.append(Entry(folder, name, figures[name], guide, [row for row in rows if row["figure"] == name]))
     return Chapter(source.stem, source, _title(texts, source), "".join(_paragraphs(texts[0])[:1]), entries)
 
 
