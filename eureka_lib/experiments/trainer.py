@@ -66,7 +66,7 @@ def train(
 
     A training that keeps no weights is saved in the file ``unfinished`` every ``SAVE_SECONDS``, and continued there.
     """
-    where, started = device(), time.monotonic()
+    where, started, used = device(), time.monotonic(), time.process_time()
     settings = experiment.training
     with quiet_surroundings(where):
         task = experiment.build_task(where)
@@ -79,6 +79,7 @@ def train(
     meta = {
         "status": status,
         "wall_seconds": round(time.monotonic() - started, 2),
+        "core_seconds": round(time.process_time() - used, 2),
         "device": where.type,
         "machine": provenance.machine(),
         "versions": provenance.versions(),

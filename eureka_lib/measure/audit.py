@@ -38,7 +38,7 @@ def choose(store: RunStore, n: int, seed: int, at_most: float = inf) -> list[Run
     """
     check_whole("number of runs", n, 1)
     runs = [run for key in sorted(store.released()) if (run := store.load_released(key))]
-    runs = [run for run in runs if run.meta["wall_seconds"] <= at_most]
+    runs = [run for run in runs if run.core_seconds <= at_most]
     if not runs:
         raise ValueError(f"there are no released runs in {store.archives} to be trained again")
     return random.Random(seed).sample(runs, min(n, len(runs)))

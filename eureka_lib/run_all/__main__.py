@@ -8,6 +8,8 @@ import argparse
 import os
 import signal
 import sys
+import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,14 +17,15 @@ from typing import TextIO
 
 from eureka_lib import paths
 from eureka_lib.experiments import cluster
-from eureka_lib.run_all import lab
+from eureka_lib.run_all import audit, lab
 from eureka_lib.run_all.jobs import PROFILES, Job, find_notebooks, parse_value, plan, select
 from eureka_lib.run_all.surroundings import check_names
 from eureka_lib.validation import check_choice, check_whole
 
 USAGE = """\
 ./run_all.sh [NOTEBOOK ...] [--profile smoke|laptop|paper] [--jobs N] [--force] [-p NAME=VALUE]
-                    [--scheduler ADDRESS [--per-task GPU=1]]
+                    [--fresh] [--no-audit] [--list] [--scheduler ADDRESS [--per-task GPU=1]]
+       ./run_all.sh audit [--runs N] [--seed S]
        ./run_all.sh lab [NOTEBOOK] [JupyterLab's options]
        ./run_all.sh test [pytest's arguments]"""
 EPILOG = """\
@@ -33,6 +36,9 @@ examples:
   ./run_all.sh 01 -p "seeds=[0, 1]"  with another value for a parameter of its first cell
   ./run_all.sh paper --scheduler tcp://login1:8786 --per-task GPU=1
                                      training runs go to a dask cluster, each takes one GPU of a worker
+  ./run_all.sh --list                what the notebooks' runs cost, in core-hours, and which are there
+  ./run_all.sh 01 --fresh            trains everything anew, whatever is stored or released
+  ./run_all.sh audit --runs 6        trains six of the released runs again, and compares
   ./run_all.sh lab 01                opens a notebook in JupyterLab
   ./run_all.sh test                  all tests
 
@@ -42,11 +48,14 @@ scheduler or worker can run code there. An example for SLURM and TLS: python -c 
 Figures go to figures/ (of another profile: to figures/PROFILE/), the notebooks as HTML to notebooks/ in there;
 index.html beside them shows every figure with its claim and how to read it. With other parameters than the defaults,
 be it by -p or in an edited notebook, all this goes to played/ in there, and no claims are kept.
+The runs behind the figures come with the checkout (figures/runs); only what is missing is trained. While all notebooks
+are executed, two of the released runs are trained again beside them and compared.
 A notebook that is up to date is skipped, and finished training runs are kept in any case: a rerun continues.
 An active conda or virtual environment is used if it satisfies pyproject.toml; else .venv is made with pip.
 """
 JOBS = {"smoke": "2"}  # at a time: they import more than they train, which takes one core
-OPTIONS = ("--profile", "--jobs", "--force", "--parameter", "--scheduler", "--per-task", "--help")
+OPTIONS = ("--profile", "--jobs", "--force", "--fresh", "--no-audit", "--list", "--parameter", "--scheduler",
+           "--per-task", "--help")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,9 @@ class Request:
     jobs: list[Job]
     workers: int
     force: bool
-    cluster: dict[str, str]  # environment variables that tell sweeps of it
+    environment: dict[str, str]  # variables that tell sweeps of a cluster, or of another store
+    audit: bool = False  # of released runs, beside the notebooks
+    only_list: bool = False
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,6 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--profile", help=f"the scale: {', '.join(PROFILES)}; default: {paths.DEFAULT_PROFILE}")
     add("--jobs", "-j", metavar="N", help="notebooks at a time; default: 1, as each uses all cores; smoke: 2")
     add("--force", "-f", action="store_true", help="execute also what is up to date")
+    add("--fresh", action="store_true", help="train everything anew, in a store of its own; implies --force")
+    add("--no-audit", action="store_true", help="train none of the released runs again")
+    add("--list", action="store_true", help="what the notebooks' runs cost and where they are; execute nothing")
     add("--parameter", "-p", action="append", default=[], metavar="NAME=VALUE", help="repeatable")
     add("--scheduler", metavar="ADDRESS", help="train on the dask cluster there, such as tcp://login1:8786")
     add("--per-task", metavar="NAME=NUMBER", help="what each of its tasks takes of a worker's resources: GPU=1")
@@ -101,7 +115,17 @@ def _request(options: argparse.Namespace, known: dict[str, Path]) -> Request:
     workers = check_whole("--jobs", parse_value(jobs), 1)
     notebooks = select([word for word in options.words if word not in PROFILES], known)
     planned = plan(notebooks, paths.figures_dir(profile), profile, options.parameter)
-    return Request(planned, workers, options.force, _cluster(options))
+    everything = profile == paths.DEFAULT_PROFILE and len(notebooks) == len(known) and not options.parameter
+    return Request(
+        planned, workers, options.force or options.fresh, _cluster(options) | (_fresh() if options.fresh else {}),
+        audit=everything and not options.fresh and not options.no_audit, only_list=options.list,
+    )  # fmt: skip
+
+
+def _fresh() -> dict[str, str]:
+    """A store of its own, without released runs under it."""
+    folder = str(paths.store_dir().absolute() / "fresh" / time.strftime("%Y-%m-%d_%H-%M-%S"))
+    return {"EUREKA_STORE": folder, "EUREKA_RELEASED": folder}
 
 
 def _cluster(options: argparse.Namespace) -> dict[str, str]:
@@ -117,22 +141,35 @@ def run(request: Request, stream: TextIO) -> int:
     """Carry out a request, telling ``stream`` about it; return the exit status."""
     from eureka_lib.experiments.pools import Workers  # which, like the next, --check has to do without
     from eureka_lib.run_all import many
+    from eureka_lib.store import RunStore
 
     def say(text: str) -> None:
         print(text, file=stream, flush=True)
 
     jobs, outcomes = request.jobs, []
-    os.environ |= request.cluster  # the notebooks inherit it
+    os.environ |= request.environment  # the notebooks inherit it
     say(f"{len(jobs)} notebook{'s' if len(jobs) > 1 else ''}, profile {jobs[0].profile}")
+    if fresh := request.environment.get("EUREKA_STORE"):
+        say(
+            f"All is trained anew. Should it be stopped, this goes on: EUREKA_STORE={fresh} EUREKA_RELEASED={fresh} ..."
+        )
     folders = {job.figures: job for job in jobs}.values()
+    status = 0
     try:
-        with TemporaryDirectory(prefix="eureka-") as scratch, Workers(request.workers) as pool:
+        with (
+            TemporaryDirectory(prefix="eureka-") as scratch,
+            audit.beside(Path(scratch)) if request.audit and RunStore().released() else nullcontext() as audited,
+            Workers(request.workers) as pool,
+        ):
             for outcome in many.execute_all(jobs, pool, request.workers, request.force, Path(scratch), stream):
                 outcomes.append(outcome)
             say(many.summary(jobs, outcomes))
             for job in folders:
                 page = pool.submit(_gallery, job).result()
                 say(f"All figures on one page: {many.from_here(page)}" if page else "There are no figures yet.")
+            if audited:
+                status, words = audit.outcome(audited, Path(scratch))
+                say(words)
     except KeyboardInterrupt as signalled:
         from eureka_lib.run_all.gallery.render import relink
 
@@ -141,7 +178,25 @@ def run(request: Request, stream: TextIO) -> int:
         stopped = str(signalled) or "SIGINT"
         say(f"{many.summary(jobs, outcomes)}\nStopped by {stopped}. The same command continues; what is done is kept.")
         return 128 + signal.Signals[stopped]
-    return 1 if any(outcome.error for outcome in outcomes) else 0
+    return 1 if status or any(outcome.error for outcome in outcomes) else 0
+
+
+def show_costs(jobs: list[Job], stream: TextIO) -> int:
+    """What the runs of the notebooks cost, as far as runs are known; 0, the exit status."""
+    from eureka_lib.store import RunStore
+    from eureka_lib.store.contents import behind_figures, costs
+
+    wanted, names = behind_figures(paths.figures_dir(jobs[0].profile)), {job.name for job in jobs}
+    found = costs(RunStore(), {name: keys for name, keys in wanted.items() if name in names})
+    columns = ["runs", "released", "trained here", "missing", "core-hours"]
+    print(f"{'notebook':<28}" + "".join(f"{column:>14}" for column in columns), file=stream)
+    for name, row in found.items():
+        print(f"{name:<28}" + "".join(f"{row[column]:>14}" for column in columns), file=stream)
+    print(
+        "A run that several notebooks show counts in the first. Hours are those of the runs that are there.",
+        file=stream,
+    )
+    return 0
 
 
 def _gallery(job: Job) -> Path | None:
@@ -168,12 +223,17 @@ def main(arguments: list[str]) -> int:
         if words[:1] == ["lab"]:
             check_names(os.environ)
             return lab.main(words[1:], find_notebooks(paths.NOTEBOOKS), only_check)
+        if words[:1] == ["audit"]:
+            check_names(os.environ)
+            return audit.main(words[1:], only_check)
         request = parse(words, paths.NOTEBOOKS)
         if only_check:
             return 0
+        if request.only_list:
+            return show_costs(request.jobs, sys.stdout)
         _let_signals_stop()
-        if request.cluster:
-            with cluster.connect(request.cluster["EUREKA_SCHEDULER"]):
+        if address := request.environment.get("EUREKA_SCHEDULER"):
+            with cluster.connect(address):
                 pass  # it answers
     except (ImportError, ConnectionError, ValueError) as problem:
         print(f"run_all.sh: {problem}", file=sys.stderr)

@@ -55,6 +55,22 @@ def behind_figures(figures: Path) -> dict[str, list[str]]:
     return {notebook: keys for notebook, keys in found.items() if keys}
 
 
+def costs(store: RunStore, wanted: Mapping[str, Iterable[str]]) -> dict[str, dict[str, float]]:
+    """By notebook, how many of its runs are released, stored or missing, and the core-hours that the others took."""
+    found = {}
+    for name, keys in wanted.items():
+        runs = [store.load(key) for key in keys]
+        known = [run for run in runs if run]
+        found[name] = {
+            "runs": len(runs),
+            "released": sum(run.released for run in known),
+            "trained here": sum(not run.released for run in known),
+            "missing": len(runs) - len(known),
+            "core-hours": round(sum(run.core_seconds for run in known) / 3600, 2),
+        }
+    return found
+
+
 def release(store: RunStore, wanted: Mapping[str, Iterable[str]], folder: Path) -> dict[str, list[str]]:
     """Write an archive in ``folder`` for each name in ``wanted``, with the runs of those keys, without their weights.
 

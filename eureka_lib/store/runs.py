@@ -87,6 +87,11 @@ class Run:
         return data
 
     @property
+    def core_seconds(self) -> float:
+        """What its training took of a processor core; the time by the clock of a run that did not note it."""
+        return self.meta.get("core_seconds", self.meta["wall_seconds"])
+
+    @property
     def status(self) -> str:
         """ "finished" or "diverged"."""
         return self.meta["status"]

@@ -286,10 +286,25 @@ def test_good_command_lines(folder):
     assert request.jobs[0].parameters == {"profile": "paper", "steps": 3, "name": "07"}
     assert everything.jobs[0].figures == paths.figures_dir("laptop").resolve() and not everything.jobs[0].played
     assert request.jobs[0].figures == paths.figures_dir("paper").resolve() / "played"
-    assert not request.cluster
+    assert not request.environment
     assert parse(["smoke"], folder).workers == 2
     request = parse(["--scheduler", "tcp://login1:8786", "--per-task", "GPU=1"], folder)
-    assert request.cluster == {"EUREKA_SCHEDULER": "tcp://login1:8786", "EUREKA_PER_TASK": "GPU=1"}
+    assert request.environment == {"EUREKA_SCHEDULER": "tcp://login1:8786", "EUREKA_PER_TASK": "GPU=1"}
+
+
+def test_released_runs_are_audited_beside_all_notebooks_of_the_laptop_alone(folder):
+    assert parse([], folder).audit
+    for words in (["--no-audit"], ["--fresh"], ["01"], ["smoke"], ["01", "-p", "steps=3"]):
+        assert not parse(words, folder).audit, words
+
+
+def test_fresh_has_a_store_of_its_own_and_nothing_under_it(folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("EUREKA_STORE", str(tmp_path / "runs"))
+    request = parse(["01", "--fresh"], folder)
+    assert request.force
+    (name,) = {*request.environment.values()}
+    assert {*request.environment} == {"EUREKA_STORE", "EUREKA_RELEASED"}
+    assert Path(name).parent == tmp_path / "runs" / "fresh" and not Path(name).exists()
 
 
 @pytest.mark.parametrize(
