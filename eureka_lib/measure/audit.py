@@ -18,6 +18,7 @@ from eureka_lib import provenance
 from eureka_lib.analysis.eureka import log_rank
 from eureka_lib.experiments.experiment import Experiment
 from eureka_lib.experiments.sweep import sweep
+from eureka_lib.experiments.trainer import Training, device, quiet_surroundings
 from eureka_lib.measure.runs import method_of, moment_of
 from eureka_lib.store import Run, RunStore
 from eureka_lib.validation import check_whole
@@ -76,6 +77,15 @@ def first_differences(run: Run, history: pd.DataFrame) -> tuple[float, float]:
     both = zip(run.history[:n].to_dict("records"), history[:n].to_dict("records"), strict=True)
     (first, mine), *others = both
     return abs(first["test_loss"] - mine["test_loss"]), max(abs(a["train_loss"] - b["train_loss"]) for a, b in others)
+
+
+def beginning(experiment: Experiment) -> pd.DataFrame:
+    """The history of ``experiment`` up to the first evaluations, trained here and now."""
+    where, settings = device(), experiment.training
+    with quiet_surroundings(where):
+        task = experiment.build_task(where)
+        trainer = Training(experiment, task, task.test_set(settings.test_samples)).trainer
+        return trainer.fit(FIRST * settings.evaluate_every, settings.evaluate_every)[0]
 
 
 def is_close(differences: tuple[float, float]) -> bool:
