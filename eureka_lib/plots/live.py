@@ -1,8 +1,16 @@
 """A run's curve, drawn while it trains."""
 
+import io
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from IPython.display import DisplayHandle, display
+from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
 
 from eureka_lib import progress
 from eureka_lib.attention.registry import colour_of
@@ -47,3 +55,28 @@ class LiveCurve:
             self.handle = display(self.figure, display_id=True)
         else:
             self.handle.update(self.figure)
+
+
+DPI = 110
+
+
+class Screen:
+    """A figure of which only ``moving`` artists change, painted in milliseconds."""
+
+    def __init__(self, figure: Figure, moving: Sequence[Artist]):
+        self.figure, self.moving = figure, moving
+        for artist in moving:
+            artist.set_animated(True)  # not painted with the rest
+        figure.set_dpi(DPI)
+        self.canvas = FigureCanvasAgg(figure)
+        self.canvas.draw()
+        self.still = self.canvas.copy_from_bbox(figure.bbox)
+
+    def frame(self) -> bytes:
+        """The figure as it is now, as a PNG."""
+        self.canvas.restore_region(self.still)
+        for artist in self.moving:
+            artist.axes.draw_artist(artist)
+        data = io.BytesIO()
+        Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3]).save(data, "PNG", compress_level=1)
+        return data.getvalue()

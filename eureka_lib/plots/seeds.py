@@ -3,16 +3,28 @@
 Groups of runs come by method, or by network, whose colours and names they get.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
+from eureka_lib.analysis.gradients import FEATURES
+from eureka_lib.analysis.probes import CLS
 from eureka_lib.attention.registry import colour_of, label_of, short_label_of
+from eureka_lib.measure.forecasts import CAME, CAME_NOT, TOO_EARLY, fate
+from eureka_lib.measure.gradients import over_layers
 from eureka_lib.measure.methods import count
 from eureka_lib.measure.plateaus import ACCURACY, Plateau
+from eureka_lib.measure.probes import Subject
+from eureka_lib.measure.runs import moment_of
 from eureka_lib.measure.tasks import ByTask, title_of
-from eureka_lib.plots.style import DERIVED, derived_line, small_panels
+from eureka_lib.plots.style import DERIVED, PLOT_WIDTH, derived_line, legend_below, small_panels
+from eureka_lib.store import Run
 from eureka_lib.store.runs import Groups
 from eureka_lib.tasks.two_step import TwoStepTask
 
@@ -84,4 +96,131 @@ def plot_tasks(networks: Mapping[str, ByTask], tasks: Mapping[str, TwoStepTask])
         axis.label_outer()
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=9)
+    return figure
+
+
+MATRIX_STYLE = {"W_Q": ("#D55E00", "-"), "W_K": ("#56B4E9", "--"), "W_V": ("black", "-")}
+PLACES = {CLS: ("#4D4D4D", ":"), "indicators": ("#CC79A7", "-"), "targets": ("#E69F00", "--")}  # colour, line
+
+
+def plot_weight_gradients(table: pd.DataFrame, runs: Sequence[Run]) -> Figure:
+    """A :func:`diagnose_runs` table: gradients of W_Q, W_K, W_V over training; a row per layer, a column per method."""
+    methods, layers = table["method"].unique(), sorted(table["layer"].unique())
+    figure, axes = plt.subplots(len(layers), len(methods), figsize=(PLOT_WIDTH, 0.7 + 1.45 * len(layers)), sharex=True,
+                                sharey=True, squeeze=False)  # fmt: skip
+    for row, layer in zip(axes, layers, strict=True):
+        for axis, method in zip(row, methods, strict=True):
+            one = table[(table["layer"] == layer) & (table["method"] == method)]
+            for name, (colour, line) in MATRIX_STYLE.items():
+                _seeds(axis, one, name, runs, color=colour, ls=line, label=f"${name}$")
+        row[0].set_ylabel(f"layer {layer}")
+    _finish_grid(axes, methods)
+    figure.supylabel("mean absolute gradient (nats)", fontsize=10)
+    return figure
+
+
+def plot_ratios(axes: Sequence[Axes], table: pd.DataFrame, runs: Sequence[Run]) -> None:
+    """A :func:`ratio_table` in two panels: W_V over W_Q, W_V over W_K. Dots: the plateau, which the rule looks at."""
+    for axis, name in zip(axes, ("W_Q", "W_K"), strict=True):
+        column = f"W_V / {name}"
+        for method, one in table.groupby("method", sort=False):
+            _seeds(axis, one, column, runs, color=colour_of(method), label=label_of(method))
+            flat = one[one["plateau"]]
+            axis.plot(flat["step"], flat[column], ".", color=colour_of(method), ms=4)
+        axis.axhline(1, color=DERIVED, ls="--", lw=1, zorder=1)
+        axis.annotate("equal", (0.99, 1), (0, -2), ("axes fraction", "data"), "offset points", ha="right", va="top",
+                      fontsize=8, color=DERIVED)  # fmt: skip
+        axis.set(yscale="log", xlabel="training step", title=f"gradient of $W_V$ over that of ${name}$")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(NullFormatter())
+        axis.label_outer()
+    axes[0].set_ylabel("ratio")
+    legend_below(axes[0])
+
+
+def plot_feature_gradients(sizes: pd.DataFrame, runs: Sequence[Run]) -> Figure:
+    """Gradients of q, k and v (columns) at CLS, indicators and targets, from :func:`over_layers`; a row per method."""
+    methods = sizes["method"].unique()
+    figure, axes = plt.subplots(len(methods), 3, figsize=(PLOT_WIDTH, 0.9 + 1.9 * len(methods)), sharex=True,
+                                sharey=True, squeeze=False)  # fmt: skip
+    for row, method in zip(axes, methods, strict=True):
+        for axis, name in zip(row, FEATURES, strict=True):
+            for place, (colour, line) in PLACES.items():
+                one = sizes[sizes["method"] == method]
+                _seeds(axis, one, f"{name} at {place}", runs, color=colour, ls=line, label=place)
+            axis.set_title(f"${name}$", loc="right")
+        row[0].set_title(label_of(method), color=colour_of(method))
+    _finish_grid(axes, [])
+    figure.supylabel("mean absolute gradient (nats)", fontsize=10)
+    return figure
+
+
+def plot_entropy(axes: Sequence[Axes], table: pd.DataFrame, runs: Sequence[Run], shown: Sequence[Run]) -> None:
+    """Normalised entropy of the attention, two panels: every run, over all layers; and the ``shown`` runs by layer."""
+    for method, one in over_layers(table).groupby("method", sort=False):
+        _seeds(axes[0], one, "entropy", runs, color=colour_of(method), label=label_of(method))
+    axes[0].set(title="all seeds, mean over layers", ylabel="normalised entropy of the attention")
+    layers = sorted(table["layer"].unique())
+    for run, line in zip(shown, ("-", "--"), strict=True):
+        for layer in layers:
+            colour = plt.get_cmap("viridis")(0.85 * (layer - 1) / max(len(layers) - 1, 1))
+            one = table[(table["run"] == run.key) & (table["layer"] == layer)]
+            label = f"layer {layer}, seed {run.config['model_seed']}"
+            _seeds(axes[1], one, "entropy", [run], color=colour, ls=line, label=label)
+    axes[1].set_title("two seeds of softmax, by layer")
+    for axis in axes:
+        axis.set(xlabel="training step")
+        axis.legend(fontsize=8)
+
+
+def _seeds(axis: Axes, table: pd.DataFrame, column: str, runs: Sequence[Run], **style) -> None:
+    """A line for each run of ``table``, and a star at its EM; the first line alone has the label."""
+    label = style.pop("label")
+    for run in runs:
+        one = table[table["run"] == run.key]
+        if one.empty:
+            continue
+        axis.plot(one["step"], one[column], lw=0.9, alpha=0.8, label=label, **style)
+        label, moment = None, moment_of(run)
+        at = one[one["step"] >= moment.step]
+        if moment.happened and len(at):
+            axis.plot(at["step"].iloc[0], at[column].iloc[0], "*", color=style["color"], ms=7, mec="white", mew=0.5,
+                      zorder=5)  # fmt: skip
+
+
+def _finish_grid(axes: np.ndarray, methods: Sequence[str]) -> None:
+    for axis in axes.flat:
+        axis.set_yscale("log")
+        axis.yaxis.set_minor_locator(NullLocator())
+    for axis, method in zip(axes[0], methods, strict=False):
+        axis.set_title(label_of(method), color=colour_of(method))
+    for axis in axes[-1]:
+        axis.set_xlabel("training step")
+    legend_below(axes[0, 0])
+
+
+RUN_COLOURS = {CAME: "#0072B2", CAME_NOT: "#D55E00", TOO_EARLY: "#999999"}
+
+
+def plot_fates(subjects: Sequence[Subject], horizon: int, task: TwoStepTask) -> Figure:
+    """Every run's test accuracy over the whole budget, and its test loss as far as the forecast sees it (shaded)."""
+    figure, (whole, start) = plt.subplots(1, 2, figsize=(PLOT_WIDTH, 3.1), width_ratios=(1.35, 1))
+    for subject in subjects:
+        history, came = subject.run.history, fate(subject, horizon)
+        style = {"color": RUN_COLOURS[came], "lw": 1, "alpha": 0.75, "ls": "--" if came == CAME_NOT else "-"}
+        seen = history[history["step"] <= horizon]
+        whole.plot(history["step"], history["test_accuracy"], **style)
+        start.plot(seen["step"], seen["test_loss"], **style)
+    whole.axvspan(0, horizon, color="black", alpha=0.12, lw=0)
+    start.set_facecolor("#E0E0E0")
+    whole.set(xlim=(0, subjects[0].run.history["step"].iloc[-1]), ylim=(0, 1.02), ylabel="test accuracy")
+    start.set(xlim=(0, horizon), ylabel="test loss (nats)")
+    for axis in figure.axes:
+        axis.set_xlabel("training step")
+    derived_line(whole, task.plateau_accuracy, "plateau")
+    shown = [name for name in RUN_COLOURS if any(fate(subject, horizon) == name for subject in subjects)]
+    handles = [Line2D([], [], color=RUN_COLOURS[name], ls="--" if name == CAME_NOT else "-", label=name)
+               for name in shown]  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9)
     return figure

@@ -50,6 +50,12 @@ def small_panels(names: Iterable[str], columns: int, height: float) -> tuple[Fig
     return figure, dict(zip(names, axes.flat, strict=False))
 
 
+def legend_below(axis: Axes) -> None:
+    """One legend for all panels, under the figure, of what is drawn on one of them."""
+    handles, labels = axis.get_legend_handles_labels()
+    axis.figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), handlelength=2.6)
+
+
 def derived_line(axis: Axes, value: float, text: str, decimals: int = 2) -> None:
     """A dashed line at a derived ``value``, named at its right end, outside the axes."""
     axis.axhline(value, color=DERIVED, ls="--", lw=1, zorder=1)

@@ -14,7 +14,7 @@ from eureka_lib.claims import published, rules
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run
 from eureka_lib.measure.zoo import shape_table
-from eureka_lib.plots.curves import follow_up_table, plot_follow_up, plot_shapes
+from eureka_lib.plots.curves import plot_follow_up, plot_shapes
 from eureka_lib.plots.intervals import plot_verdicts, verdict_table
 from eureka_lib.plots.survival import plot_survivals
 from eureka_lib.store import Run
@@ -150,7 +150,7 @@ def test_verdicts_are_drawn_and_tabled(house_style):
 
 def test_the_follow_ups_table_has_both_sides(house_style):
     groups = table_group(softmax=[NEVER, NEVER], qr=[300, NEVER])
-    table = follow_up_table(groups).set_index(["method", "learning rate"])
+    table = published.follow_up_table(groups).set_index(["method", "learning rate"])
     assert len(table) == 15
     assert table.loc[("QR", 5e-4)].tolist() == ["2/5", 0.664, "1/2", pytest.approx((0.97 + 0.55) / 2)]
     assert table.loc[(published.QUANTUM, 1e-3), "measured EMs"] == "" == table.loc[("QR", 7e-4), "measured EMs"]

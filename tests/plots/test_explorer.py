@@ -12,9 +12,11 @@ from PIL import Image
 
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run
-from eureka_lib.plots import explorer
-from eureka_lib.plots.explorer import Setting, gradients_of, head_of
-from eureka_lib.plots.probe_figures import Subject
+from eureka_lib.measure.film import PROBED, develop
+from eureka_lib.measure.heads import TEMPERATURES, Setting, against_temperature, example_row, gradients_of, head_of
+from eureka_lib.measure.probes import Subject
+from eureka_lib.plots import film as films, heads
+from eureka_lib.plots.live import Screen
 from eureka_lib.store import RunStore
 
 pytestmark = pytest.mark.usefixtures("house_style")
@@ -26,7 +28,7 @@ def film(tmp_path_factory):
     experiment, task = smoke.anatomy, smoke.anatomy.build_task()
     found = run(experiment, RunStore(tmp_path_factory.mktemp("runs")), weights_every=smoke.weights_every)
     images = task.sample(torch.Generator().manual_seed(0), 16).images
-    return explorer.develop(Subject(experiment, found), task, images, samples=100)
+    return develop(Subject(experiment, found), task, images, samples=100)
 
 
 # ---- one head
@@ -46,7 +48,7 @@ def test_equal_keys_leave_queries_and_keys_nothing_and_values_everything():
 
 
 def test_under_even_attention_the_gradient_falls_as_one_over_the_temperature():
-    table = explorer.against_temperature(head_of(Setting()))
+    table = against_temperature(head_of(Setting()))
     hottest = table.iloc[-1]
     assert hottest["W_Q"] == pytest.approx(hottest["even"], rel=0.02)
     assert (table["even"] * table["temperature"]).std() == pytest.approx(0, abs=1e-12)
@@ -67,10 +69,10 @@ def test_a_knob_beyond_its_end_is_refused(knob, value, words):
 
 def test_panels_show_what_was_computed():
     settings = [Setting(), Setting(30.0, 0.5, 4)]
-    figure, table = explorer.plot_head(settings)
-    assert len(table) == 2 * len(explorer.TEMPERATURES) and table["shown"].nunique() == 2
+    figure, table = heads.plot_head(settings)
+    assert len(table) == 2 * len(TEMPERATURES) and table["shown"].nunique() == 2
     weights, jacobian, gradients = figure.axes[3:6]
-    p = explorer.example_row(head_of(settings[1]))
+    p = example_row(head_of(settings[1]))
     assert np.allclose(weights.patches[0].get_data().values, p)
     assert np.allclose(jacobian.get_images()[0].get_array(), torch.diag(p) - torch.outer(p, p))
     dots = [line.get_ydata()[0] for line in gradients.get_lines() if line.get_marker() == "o"]
@@ -83,14 +85,14 @@ def test_panels_show_what_was_computed():
 def test_a_film_holds_every_kept_step(film):
     assert film.steps == [0, 10, 20, 30, 40] and film.maps.shape == (5, 6, 5, 5)
     assert torch.allclose(film.maps.sum(-1), torch.ones(()), atol=1e-5)
-    assert film.probes["step"].tolist() == film.steps and set(film.probes) == {"step", *explorer.PROBED}
+    assert film.probes["step"].tolist() == film.steps and set(film.probes) == {"step", *PROBED}
     table = film.table()
     assert table["test_accuracy"].tolist() == film.history["test_accuracy"].tolist()
     assert table["layer 1\nhead 1, CLS to CLS"].tolist() == pytest.approx(film.maps[:, 0, 0, 0].tolist())
 
 
 def test_printed_film_marks_its_moments(film):
-    figure, moments = explorer.plot_film(film)
+    figure, moments = films.plot_film(film)
     maps = [axis for axis in figure.get_axes() if axis.get_images()]
     assert len(maps) == 4 * 6
     for row, step in enumerate(moments.values()):
@@ -103,9 +105,9 @@ def test_printed_film_marks_its_moments(film):
 
 def head_screen():
     figure = Figure(figsize=(7, 2.6), layout="constrained")
-    view = explorer.HeadView(figure.subplots(1, 3))
+    view = heads.HeadView(figure.subplots(1, 3))
     view.show(Setting())
-    return view, explorer.Screen(figure, view.moving)
+    return view, Screen(figure, view.moving)
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -125,21 +127,22 @@ def test_a_screen_paints_what_matplotlib_would():
 
 
 def test_nobody_gets_knobs_in_a_headless_run(film, monkeypatch, capsys):
-    monkeypatch.setattr(explorer, "ipywidgets", None)  # building a widget would fail
-    assert explorer.head_knobs() is None and explorer.film_knob(film) is None
+    monkeypatch.setattr(heads, "ipywidgets", None)  # building a widget would fail
+    monkeypatch.setattr(films, "ipywidgets", None)
+    assert heads.head_knobs() is None and films.film_knob(film) is None
     assert "sliders" in capsys.readouterr().out
 
 
 def test_knobs_move_the_pictures(film, monkeypatch):
     monkeypatch.delenv("EUREKA_HEADLESS")
-    *knobs, picture = explorer.head_knobs().children
+    *knobs, picture = heads.head_knobs().children
     seen = {bytes(picture.value)}
     for knob, value in zip(knobs, (10.0, 0.9, 32), strict=True):
         knob.value = value
         assert bytes(picture.value) not in seen
         seen.add(bytes(picture.value))
     knobs[0].value = 100.0  # the slider's end, which is a float and may lie a rounding beyond
-    controls, picture = explorer.film_knob(film).children
+    controls, picture = films.film_knob(film).children
     play, knob = controls.children
     first = bytes(picture.value)
     knob.value = play.max

@@ -12,8 +12,12 @@ from eureka_lib.benchmark import search
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.profiles import FITTING, HELD_OUT
 from eureka_lib.experiments.run import run
-from eureka_lib.plots import forecast_figures as ff, probe_figures
-from eureka_lib.plots.probe_figures import Subject
+from eureka_lib.measure import forecasts, probes
+from eureka_lib.measure.forecasts import CAME, CAME_NOT, TOO_EARLY
+from eureka_lib.measure.probes import Subject
+from eureka_lib.plots.intervals import plot_scores
+from eureka_lib.plots.seeds import RUN_COLOURS, plot_fates
+from eureka_lib.plots.times import plot_signs
 from eureka_lib.store import Run, RunStore
 
 pytestmark = pytest.mark.usefixtures("house_style")
@@ -34,7 +38,7 @@ SUBJECTS = [planted(jump, seed) for seed, jump in enumerate([5, 40, 60, 999])]
 
 
 def signs(n, seed):
-    """A table of signs, as :func:`forecast_figures.signs_table` gives it: the first loss tells all, the others none."""
+    """A table of signs, as :func:`forecasts.signs_table` gives it: the first loss tells all, the others none."""
     rng = np.random.default_rng(seed)
     table = pd.DataFrame(rng.normal(size=(n, len(SIGNS))), columns=SIGNS)
     table["step"] = (80 + 30 * table["test loss"]).clip(15, 100).round().astype(int)
@@ -93,22 +97,27 @@ def test_the_regime_is_what_the_search_chose():
 
 
 def test_fates():
-    assert [ff.fate(s, HORIZON) for s in SUBJECTS] == [ff.TOO_EARLY, ff.CAME, ff.CAME, ff.CAME_NOT]
-    table = ff.fates({HELD_OUT: SUBJECTS}, HORIZON)
-    assert table.loc[HELD_OUT].to_dict() == {ff.CAME: 2, ff.CAME_NOT: 1, ff.TOO_EARLY: 1}
-    assert [s.seed for s in ff.waiting(SUBJECTS, HORIZON)] == [1, 2, 3]
+    assert [forecasts.fate(s, HORIZON) for s in SUBJECTS] == [
+        TOO_EARLY,
+        CAME,
+        CAME,
+        CAME_NOT,
+    ]
+    table = forecasts.fates({HELD_OUT: SUBJECTS}, HORIZON)
+    assert table.loc[HELD_OUT].to_dict() == {CAME: 2, CAME_NOT: 1, TOO_EARLY: 1}
+    assert [s.seed for s in forecasts.waiting(SUBJECTS, HORIZON)] == [1, 2, 3]
     with pytest.raises(ValueError, match="no run still waits for its EM at step 60; .* must lie before step 60"):
-        ff.waiting(SUBJECTS[:3], 60)
+        forecasts.waiting(SUBJECTS[:3], 60)
 
 
 def test_signs_of_trained_runs(trained):
     horizon = profiles.get("smoke").forecast.weights_every
-    table = ff.signs_table(trained, horizon, samples=100)
+    table = forecasts.signs_table(trained, horizon, samples=100)
     assert table["group"].tolist() == [FITTING, HELD_OUT] and table["seed"].tolist() == [2000, 0]
     assert list(table.columns) == ["group", "seed", *SIGNS, "EM", "step"] and table.notna().all(axis=None)
     history = trained[HELD_OUT][0].run.history
     assert table.loc[1, "test loss"] == history[history["step"].isin([2, 4])]["test_loss"].mean()
-    found = probe_figures.answer(probe_figures.Job(trained[HELD_OUT][0], horizon, ("forecast",)), 100)
+    found = probes.answer(probes.Job(trained[HELD_OUT][0], horizon, ("forecast",)), 100)
     accuracy = found.set_index("tokens")["accuracy"]
     assert all(table.loc[1, sign] == accuracy[tokens] for sign, tokens in forecast.PROBED.items())
 
@@ -117,17 +126,17 @@ def test_signs_of_trained_runs(trained):
 
 
 def test_runs_are_coloured_by_their_fate_and_seen_up_to_the_horizon():
-    figure = ff.plot_runs(SUBJECTS, HORIZON, SUBJECTS[0].experiment.build_task())
+    figure = plot_fates(SUBJECTS, HORIZON, SUBJECTS[0].experiment.build_task())
     whole, start = figure.axes
     curves = [line for line in whole.get_lines() if len(line.get_xdata()) == len(STEPS)]
-    assert [line.get_color() for line in curves] == [ff.RUN_COLOURS[ff.fate(s, HORIZON)] for s in SUBJECTS]
+    assert [line.get_color() for line in curves] == [RUN_COLOURS[forecasts.fate(s, HORIZON)] for s in SUBJECTS]
     assert all(max(line.get_xdata()) == HORIZON for line in start.get_lines())
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(ff.RUN_COLOURS)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(RUN_COLOURS)
 
 
 def test_every_run_is_a_mark_in_every_panel():
     table = pd.concat([signs(12, 1), signs(9, 0)], ignore_index=True)
-    figure = ff.plot_signs(table)
+    figure = plot_signs(table)
     assert len(figure.axes) == len(SIGNS)
     for axis, sign in zip(figure.axes, SIGNS, strict=True):
         marks = [xy for line in axis.get_lines() for xy in line.get_xydata().tolist()]
@@ -137,7 +146,7 @@ def test_every_run_is_a_mark_in_every_panel():
 
 
 def test_scores_are_the_tables(judged):
-    figure = ff.plot_scores(judged)
+    figure = plot_scores(judged)
     assert [axis.get_title(loc="left") for axis in figure.axes] == [f"{name} the EM comes" for name in QUESTIONS]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(PREDICTORS)
     for axis, question in zip(figure.axes, QUESTIONS, strict=True):
@@ -154,7 +163,7 @@ def test_scores_are_the_tables(judged):
 def test_pictures_of_runs_without_any_em():
     """As at profile smoke: nothing to compare, and still pictures."""
     none = {seed: signs(6, seed).assign(EM=False, step=100) for seed in (0, 1)}
-    figure = ff.plot_scores(forecast.judge(none[1], none[0]))
+    figure = plot_scores(forecast.judge(none[1], none[0]))
     assert len(figure.axes) == 2
     figure.canvas.draw()
-    ff.plot_signs(pd.concat(none.values())).canvas.draw()
+    plot_signs(pd.concat(none.values())).canvas.draw()

@@ -12,8 +12,10 @@ import torch
 from eureka_lib.attention.registry import changes_of, colour_of
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run as trained
-from eureka_lib.plots import gradient_figures as gf, jacobian_figure as jf
-from eureka_lib.plots.logit_figures import spread
+from eureka_lib.measure import gradients, heads, maps
+from eureka_lib.measure.logits import spread
+from eureka_lib.plots import heads as drawn, seeds
+from eureka_lib.plots.maps import plot_cells
 from eureka_lib.plots.style import panels
 from eureka_lib.store import RunStore
 from eureka_lib.tasks.frame import evaluation_generator
@@ -51,13 +53,13 @@ def runs(experiments, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def table(experiments, runs, task, batch):
-    return gf.diagnose_runs(experiments, runs, task, batch)
+    return gradients.diagnose_runs(experiments, runs, task, batch)
 
 
 def test_a_run_that_is_diagnosed_trains_as_one_that_is_not(tiny, tmp_path, task, batch):
     """Bit for bit: weights are kept beside the training, and looked at after it."""
     looked_at = trained(tiny, RunStore(tmp_path / "with"), weights_every=4)
-    gf.diagnose_runs([tiny], [looked_at], task, batch)
+    gradients.diagnose_runs([tiny], [looked_at], task, batch)
     untouched = trained(tiny, RunStore(tmp_path / "without"))
     pd.testing.assert_frame_equal(looked_at.history, untouched.history, check_exact=True)
     assert looked_at.weight_steps == [0, 4, 8, 12] and untouched.weight_steps == []
@@ -65,7 +67,7 @@ def test_a_run_that_is_diagnosed_trains_as_one_that_is_not(tiny, tmp_path, task,
 
 def test_a_diagnosis_has_every_kept_model_and_agrees_with_the_history(table, runs, batch):
     assert len(table) == 4 * 6 * 3 and not table.isna().any().any()
-    sizes = gf.over_layers(table)
+    sizes = gradients.over_layers(table)
     assert len(sizes) == 4 * 6 and set(sizes["method"]) == {"softmax", "norm_softmax"}
     for run in runs:  # the history's entropy is measured on these very samples, in training
         mine = sizes[sizes["run"] == run.key]
@@ -76,8 +78,8 @@ def test_a_diagnosis_has_every_kept_model_and_agrees_with_the_history(table, run
 
 
 def test_ratios_and_the_plateau(table, runs):
-    sizes = gf.over_layers(table)
-    ratios = gf.ratio_table(sizes, runs)
+    sizes = gradients.over_layers(table)
+    ratios = gradients.ratio_table(sizes, runs)
     assert ratios["step"].min() == 4 and len(ratios) == 4 * 5
     first = ratios[ratios["run"] == runs[0].key]
     assert first["plateau"].tolist() == [True, True, False, False, False]
@@ -93,29 +95,29 @@ def test_which_seeds_and_steps_are_shown(runs):
     late = with_accuracy(runs[1], [0.1, 0.55, 0.55, 0.9, 0.9, 0.9])
     never = with_accuracy(runs[1], [0.1] + [0.55] * 5)
     early = with_accuracy(runs[1], [0.1, 0.55, 0.9, 0.9, 0.9, 0.9])
-    assert gf.first_and_last([late, never, early]) == (2, 1) and gf.first_and_last([late, early]) == (1, 0)
-    assert gf.first_and_last([never]) == (0, 0)
-    assert gf.telling_steps(late) == {"plateau": 4, "before EM": 8, "at the EM": 12, "end": 20}
-    assert list(gf.telling_steps(never).values()) == [5 // 4 * 4, 8, 12, 20]
+    assert maps.first_and_last([late, never, early]) == (2, 1) and maps.first_and_last([late, early]) == (1, 0)
+    assert maps.first_and_last([never]) == (0, 0)
+    assert maps.telling_steps(late) == {"plateau": 4, "before EM": 8, "at the EM": 12, "end": 20}
+    assert list(maps.telling_steps(never).values()) == [5 // 4 * 4, 8, 12, 20]
     few = replace(late, meta={"weights_sha256": {"0": "", "20": ""}})
     with pytest.raises(ValueError, match="kept its weights at 2 steps; at least 5 are needed"):
-        gf.telling_steps(few)
+        maps.telling_steps(few)
 
 
 def test_attention_of_two_seeds(experiments, runs, task, batch):
-    maps = gf.two_seeds(experiments[:2], runs[:2], task, batch.images[:10])
-    assert list(maps) == ["seed 0: EM at step 12", "seed 1: no EM"]
-    assert list(maps["seed 0: EM at step 12"])[2] == "at the EM\nstep 12" and "step 12" in maps["seed 1: no EM"]
-    for models in maps.values():
+    shown = maps.two_seeds(experiments[:2], runs[:2], task, batch.images[:10])
+    assert list(shown) == ["seed 0: EM at step 12", "seed 1: no EM"]
+    assert list(shown["seed 0: EM at step 12"])[2] == "at the EM\nstep 12" and "step 12" in shown["seed 1: no EM"]
+    for models in shown.values():
         for weights in models.values():
             assert weights.shape == (3, 2, 5, 5) and torch.allclose(weights.sum(-1), torch.ones(3, 2, 5))
-    data = gf.attention_table(maps)
+    data = maps.attention_table(shown)
     assert len(data) == 2 * 4 * 3 * 2 * 25
-    figure = gf.plot_attention(maps)
+    figure = plot_cells(shown)
     pictures = [axis.get_images()[0].get_array() for axis in figure.axes if axis.get_images()]
     assert len(pictures) == 2 * 4 * 6
-    assert np.array_equal(pictures[0], maps["seed 0: EM at step 12"]["plateau\nstep 4"][0, 0])
-    one = gf.plot_attention({seed: models for seed, models in maps.items() if seed == "seed 1: no EM"})
+    assert np.array_equal(pictures[0], shown["seed 0: EM at step 12"]["plateau\nstep 4"][0, 0])
+    one = plot_cells({seed: models for seed, models in shown.items() if seed == "seed 1: no EM"})
     assert sum(bool(axis.get_images()) for axis in one.axes) == 4 * 6
 
 
@@ -124,7 +126,7 @@ def stars(axis):
 
 
 def test_weight_gradients_show_every_seed_layer_and_moment(table, runs):
-    figure = gf.plot_weight_gradients(table, runs)
+    figure = seeds.plot_weight_gradients(table, runs)
     assert len(figure.axes) == 3 * 2
     for i, axis in enumerate(figure.axes):  # softmax left, NormSoftmax right: three matrices, two seeds
         jumped = i % 2 == 0
@@ -138,7 +140,7 @@ def test_weight_gradients_show_every_seed_layer_and_moment(table, runs):
 
 def test_ratios_are_drawn_with_a_line_at_one_and_dots_on_the_plateau(table, runs):
     _, axes = panels(2, share_y=True)
-    gf.plot_ratios(axes, gf.ratio_table(gf.over_layers(table), runs), runs)
+    seeds.plot_ratios(axes, gradients.ratio_table(gradients.over_layers(table), runs), runs)
     for axis in axes:
         assert any(line.get_linestyle() == "--" and line.get_ydata() == [1, 1] for line in axis.get_lines())
         dots = [line for line in axis.get_lines() if line.get_marker() == "."]
@@ -148,10 +150,10 @@ def test_ratios_are_drawn_with_a_line_at_one_and_dots_on_the_plateau(table, runs
 
 
 def test_features_and_entropy_show_every_seed(table, runs):
-    figure = gf.plot_feature_gradients(gf.over_layers(table), runs)
+    figure = seeds.plot_feature_gradients(gradients.over_layers(table), runs)
     assert [len(axis.get_lines()) - len(stars(axis)) for axis in figure.axes] == [6] * 6
     _, axes = panels(2)
-    gf.plot_entropy(axes, table, runs, runs[:2])
+    seeds.plot_entropy(axes, table, runs, runs[:2])
     assert [len(axis.get_lines()) - len(stars(axis)) for axis in axes] == [4, 6]
 
 
@@ -160,17 +162,17 @@ def test_features_and_entropy_show_every_seed(table, runs):
 
 @pytest.fixture(scope="module")
 def head():
-    return jf.random_head(keys=5, seed=0)
+    return heads.random_head(keys=5, seed=0)
 
 
 def test_the_heads_logits_have_the_spread_asked_for(head):
     for factor in (0.1, 1.0, 7.0):
-        sizes = spread(jf.logits_of(jf.with_spread(head, factor)))
+        sizes = spread(heads.logits_of(heads.with_spread(head, factor)))
         assert float(sizes.square().mean().sqrt()) == pytest.approx(factor)
 
 
 def test_a_rows_gradients_are_those_of_autograd():
-    head = jf.random_head(keys=3, seed=1, width=4, samples=3)
+    head = heads.random_head(keys=3, seed=1, width=4, samples=3)
     sizes = []
     for sample in range(3):
         for row in range(3):
@@ -180,11 +182,11 @@ def test_a_rows_gradients_are_those_of_autograd():
             (gradient,) = torch.autograd.grad(said @ head.pull[sample, row], matrices)
             sizes.append(gradient.abs().mean(dim=(1, 2)))
     expected = torch.stack(sizes).median(dim=0).values
-    assert jf.gradients_of(head).tolist() == pytest.approx(expected.tolist(), rel=1e-9)
+    assert heads.gradients_of(head).tolist() == pytest.approx(expected.tolist(), rel=1e-9)
 
 
 def test_queries_and_keys_starve_at_both_ends_and_values_at_none(head):
-    flat, between, sharp = (jf.gradients_of(jf.with_spread(head, sigma)) for sigma in (0.01, 1.5, 50.0))
+    flat, between, sharp = (heads.gradients_of(heads.with_spread(head, sigma)) for sigma in (0.01, 1.5, 50.0))
     assert (flat[:2] < 0.2 * between[:2]).all() and (sharp[:2] < 1e-3 * between[:2]).all()
     assert 1 / 4 < flat[2] / between[2] < 4 and 1 / 4 < sharp[2] / between[2] < 4
 
@@ -193,32 +195,32 @@ def test_queries_starve_where_values_or_keys_are_alike(head):
     tokens_alike = replace(head, tokens=head.tokens[:, :1].expand_as(head.tokens))
     values_alike = replace(head, matrices=head.matrices * torch.tensor([1.0, 1.0, 0.0])[:, None, None])
     for alike in (tokens_alike, values_alike):
-        gradients = jf.gradients_of(alike)
-        assert (gradients[:2] < 1e-12).all() and gradients[2] > 0.1
+        found = heads.gradients_of(alike)
+        assert (found[:2] < 1e-12).all() and found[2] > 0.1
 
 
 def test_settings_show_weights_jacobian_and_gradients(head):
-    curve = jf.curve(head)
-    figure = jf.plot_settings(head, curve, [0.1, 10.0])
+    curve = heads.curve(head)
+    figure = drawn.plot_settings(head, curve, [0.1, 10.0])
     for i, sigma in enumerate((0.1, 10.0)):
-        weights, jacobian, gradients = figure.axes[3 * i : 3 * i + 3]
-        p = torch.softmax(sigma * jf.typical_row(head), -1)
+        weights, jacobian, sizes = figure.axes[3 * i : 3 * i + 3]
+        p = torch.softmax(sigma * heads.typical_row(head), -1)
         assert [bar.get_height() for bar in weights.patches] == pytest.approx(p.tolist())
         assert np.allclose(jacobian.get_images()[0].get_array(), torch.diag(p) - torch.outer(p, p))
-        dots = [line.get_ydata()[0] for line in gradients.get_lines() if line.get_marker() == "o"]
-        assert dots == pytest.approx(jf.gradients_of(jf.with_spread(head, sigma)).tolist())
+        dots = [line.get_ydata()[0] for line in sizes.get_lines() if line.get_marker() == "o"]
+        assert dots == pytest.approx(heads.gradients_of(heads.with_spread(head, sigma)).tolist())
 
 
 def test_nobody_gets_a_slider_in_a_headless_run(head, monkeypatch, capsys):
-    monkeypatch.setattr(jf, "ipywidgets", None)  # building a widget would fail
-    assert jf.slider(head, jf.curve(head)) is None
+    monkeypatch.setattr(drawn, "ipywidgets", None)  # building a widget would fail
+    assert drawn.slider(head, heads.curve(head)) is None
     assert "slider" in capsys.readouterr().out
 
 
 def test_the_slider_moves_the_picture(head, monkeypatch):
     monkeypatch.delenv("EUREKA_HEADLESS")
-    curve = jf.curve(head)
-    knob, picture = jf.slider(head, curve).children
+    curve = heads.curve(head)
+    knob, picture = drawn.slider(head, curve).children
     assert isinstance(knob, ipywidgets.FloatLogSlider) and bytes(picture.value[:4]) == b"\x89PNG"
     before = bytes(picture.value)
     knob.value = 10.0

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from eureka_lib.analysis.gradients import MATRICES
 from eureka_lib.analysis.record import record
 from eureka_lib.attention.registry import colour_of
 from eureka_lib.experiments import profiles
-from eureka_lib.plots import logit_figures as lf
+from eureka_lib.measure import gradients, logits as lf
+from eureka_lib.plots import curves, intervals
+from eureka_lib.plots.maps import plot_jacobians
 from eureka_lib.plots.style import panels, use_style
 
 SCALE, SHARP = 0.125, 3.0
@@ -185,7 +188,7 @@ def test_gradient_sizes_agree_with_a_gradient_taken_by_hand(vit, task, batch):
     """Central differences in one weight of each of W_Q, W_K and W_V, in float64."""
     model = vit.build_model(task).double().eval()
     batch = replace(batch, images=batch.images.double())
-    sizes = lf.gradient_sizes(model, batch, 0.1)
+    sizes = gradients.gradient_sizes(model, batch, 0.1)
     weight = model.attention_layers()[0].qkv.weight
     assert sizes.shape == (3, 3)
     for part in range(3):
@@ -205,9 +208,9 @@ def test_gradient_table_compares_the_same_weights(vit, task, batch):
     experiments = {name: vit.vary(attention=name) for name in lf.DIVISORS}
     weights = [e.vary(seed=3).build_model(task).attention_layers()[0].qkv.weight for e in experiments.values()]
     assert all(torch.equal(weights[0], other) for other in weights)
-    table = lf.gradient_table(experiments, [3, 4], task, batch)
+    table = gradients.gradient_table(experiments, [3, 4], task, batch)
     assert len(table) == 3 * 2 * 3 * 3 and (table["gradient"] > 0).all()
-    ratios = lf.gradient_ratios(table[table["seed"] == 3])
+    ratios = gradients.gradient_ratios(table[table["seed"] == 3])
     one = table[(table["seed"] == 3) & (table["method"] == "softmax") & (table["layer"] == 1)]
     one = one.set_index("matrix")["gradient"]
     assert ratios.loc["softmax", "layer 1"] == pytest.approx(one["W_V"] / one["W_Q"], abs=0.01)
@@ -219,7 +222,7 @@ def test_below_the_temperature_the_gradient_is_at_right_angles_to_the_queries_we
     for name in ("softmax", "norm_softmax"):
         model = vit.vary(attention=name).build_model(task).double()
         assert lf.spread(lf.attention_logits(model, batch.images.double())).max() < 1
-        lf.gradient_sizes(model, replace(batch, images=batch.images.double()), 0.1)
+        gradients.gradient_sizes(model, replace(batch, images=batch.images.double()), 0.1)
         layer = model.attention_layers()[0]
         w, g = (layer.split_weight(x)[0, 0].flatten() for x in (layer.qkv.weight.detach(), layer.qkv.weight.grad))
         cosines[name] = abs(float(torch.nn.functional.cosine_similarity(w, g, dim=0)))
@@ -230,18 +233,18 @@ def test_plotted_values_are_the_tables():
     use_style()
     table = lf.spread_table(METHODS, some_rows(), [0.1, 1.0, 10.0])
     figure, axes = panels(1)
-    lf.plot_against_spread(axes, table, "entropy", SCALE)
+    curves.plot_against_spread(axes, table, "entropy", SCALE)
     lines = {line.get_label(): line for line in axes[0].get_lines()}
     for method in METHODS:
         one = table[table["method"] == method]
-        assert lines[lf.LABELS[method]].get_ydata().tolist() == one["entropy_median"].tolist()
-        assert lines[lf.LABELS[method]].get_color() == colour_of(method)
+        assert lines[lf.label_of(method)].get_ydata().tolist() == one["entropy_median"].tolist()
+        assert lines[lf.label_of(method)].get_color() == colour_of(method)
     assert {"$1/s$", "$\\sqrt{1/s}$"} == {text.get_text() for text in axes[0].texts}
 
 
 def test_divisors_are_plotted_with_a_dot_at_each_crossover():
     figure, axes = panels(2)
-    lf.plot_divisors(axes, lf.divisor_table([0.1, 1.0, 10.0], SCALE), SCALE)
+    curves.plot_divisors(axes, lf.divisor_table([0.1, 1.0, 10.0], SCALE), SCALE)
     for axis, heights in zip(axes, ([8, 8], [1, SCALE**0.5]), strict=True):
         dots = [line for line in axis.get_lines() if line.get_marker() in "s^" and len(line.get_xdata()) == 1]
         assert [dot.get_xdata()[0] for dot in dots] == pytest.approx([8, 8**0.5])
@@ -250,7 +253,7 @@ def test_divisors_are_plotted_with_a_dot_at_each_crossover():
 
 def test_rows_and_jacobians_are_drawn_as_they_are():
     spreads = [0.1, 30.0]
-    figure = lf.plot_jacobians(ROW, spreads, SCALE)
+    figure = plot_jacobians(ROW, spreads, SCALE)
     for i, sigma in enumerate(spreads):
         p = METHODS["softmax"](sigma * ROW)
         assert [bar.get_height() for bar in figure.axes[i].patches] == pytest.approx(p.tolist())
@@ -258,7 +261,7 @@ def test_rows_and_jacobians_are_drawn_as_they_are():
         assert np.allclose(picture, full_jacobian(lambda u: torch.softmax(u, -1), SCALE * sigma * ROW))
     _, axes = panels(2)
     table = lf.row_table(METHODS, ROW, spreads)
-    lf.plot_rows(axes, table)
+    curves.plot_rows(axes, table)
     assert table.groupby(["method", "spread"])["weight"].sum().tolist() == pytest.approx([1] * 8)
     assert axes[1].get_lines()[0].get_ydata().tolist() == METHODS["softmax"](30 * ROW).tolist()
 
@@ -267,12 +270,12 @@ def test_layers_and_gradients_show_every_layer_and_seed(vit, task, batch):
     logits = lf.attention_logits(vit.build_model(task).eval(), batch.images)
     _, axes = panels(2)
     table = lf.layer_table(METHODS, logits)
-    lf.plot_layers(axes, table, SCALE)
+    intervals.plot_layers(axes, table, SCALE)
     assert len(axes[1].containers) == len(METHODS) and axes[0].get_ylim()[0] > axes[0].get_ylim()[1]
     _, axes = panels(3)
-    gradients = lf.gradient_table({"softmax": vit, "norm_softmax": vit.vary(attention="norm_softmax")}, [0, 1, 2],
+    found = gradients.gradient_table({"softmax": vit, "norm_softmax": vit.vary(attention="norm_softmax")}, [0, 1, 2],
                                   task, batch)  # fmt: skip
-    lf.plot_gradients(axes, gradients)
-    for axis, matrix in zip(axes, lf.MATRICES, strict=True):
+    intervals.plot_gradients(axes, found)
+    for axis, matrix in zip(axes, MATRICES, strict=True):
         drawn = sorted(y for line in axis.get_lines() for y in line.get_ydata())
-        assert drawn == sorted(gradients.loc[gradients["matrix"] == matrix, "gradient"])
+        assert drawn == sorted(found.loc[found["matrix"] == matrix, "gradient"])

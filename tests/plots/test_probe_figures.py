@@ -9,9 +9,11 @@ import pytest
 from eureka_lib.analysis.probes import ALL_TOKENS
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run
-from eureka_lib.plots import probe_figures
-from eureka_lib.plots.probe_figures import Job, Subject, accuracies, answers
+from eureka_lib.measure.probes import Job, Subject, accuracies, answer, answers, early_and_late, probe
+from eureka_lib.plots import probes
+from eureka_lib.plots.maps import plot_probes
 from eureka_lib.plots.style import use_style
+from eureka_lib.store import Run
 
 KEPT = range(0, 1050, 50)
 
@@ -22,7 +24,7 @@ def planted(jump_at, seed=0):
     accuracy = [0.97 if step >= jump_at else 0.55 for step in KEPT]
     history = pd.DataFrame({"step": KEPT, "test_accuracy": accuracy})
     meta = {"status": "finished", "weights_sha256": {str(step): "" for step in KEPT}}
-    return Subject(experiment, probe_figures.Run(Path(f"run{seed}"), experiment.config(), history, meta))
+    return Subject(experiment, Run(Path(f"run{seed}"), experiment.config(), history, meta))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def subject(tmp_path_factory):
 def table(subject):
     jobs = [Job(subject, step, ("training", "code", "map", "checks", "claims")) for step in (0, 20)]
     jobs.append(Job(subject, 10, ("claims",)))
-    return pd.concat([probe_figures.answer(job, 100) for job in jobs], ignore_index=True)
+    return pd.concat([answer(job, 100) for job in jobs], ignore_index=True)
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +63,7 @@ def test_steps_of_a_run():
 def test_a_typical_run_stands_beside_the_last():
     def chosen(*jumps):
         subjects = [planted(jump, seed) for seed, jump in enumerate(jumps)]
-        return [subject.seed for subject in probe_figures.early_and_late(subjects)]
+        return [subject.seed for subject in early_and_late(subjects)]
 
     assert chosen(900, 9999, 300, 500) == [3, 1]  # the median of those that jump; the one that never does
     assert chosen(900, 300, 500) == [2, 0]  # all jump: the median and the last
@@ -88,19 +90,19 @@ def test_random_weights_do_not_hide_the_digits_but_nobody_has_compared_them(tabl
 
 def test_jobs_on_all_cores_give_the_same_table(subject, table):
     jobs = [Job(subject, step, ("claims",)) for step in (0, 20, 10)]
-    found = probe_figures.probe(jobs, 100)
+    found = probe(jobs, 100)
     here = table[table["question"] == "claims"].dropna(axis="columns").reset_index(drop=True)
     pd.testing.assert_frame_equal(found, here)
 
 
 def test_plotted_values_are_the_tables(subject, table):
     found = answers(table, "training")
-    figure = probe_figures.plot_training(found, [subject], subject.experiment.build_task())
+    figure = probes.plot_training(found, [subject], subject.experiment.build_task())
     drawn = [list(line.get_ydata()) for line in figure.axes[1].get_lines()]
     expected = found.query("layer == 2 and tokens == 'CLS' and asked == 'label'")["accuracy"].tolist()
     assert expected in drawn and subject.run.history["test_accuracy"].tolist() in drawn
     codes = answers(table, "code")
-    figure = probe_figures.plot_codes(codes, [subject])
+    figure = probes.plot_codes(codes, [subject])
     row = codes.query("tokens == 'all tokens' and asked == 'targets' and step == 20").iloc[0]
     lines = [line.get_ydata() for line in figure.axes[0].get_lines() if len(line.get_xdata()) == 2]
     assert any(line[-1] == row["online"] / row["uniform"] for line in lines)
@@ -109,7 +111,7 @@ def test_plotted_values_are_the_tables(subject, table):
 def test_map_writes_the_accuracies_and_leaves_constant_classes_blank(table):
     rows = answers(table, "map")
     rows.loc[rows["asked"] == "label", ["accuracy", "majority"]] = 1.0
-    figure = probe_figures.plot_map(rows, {"half-way": 0, "end": 20})
+    figure = plot_probes(rows, {"half-way": 0, "end": 20})
     axis = figure.axes[0]
     assert axis.get_title(loc="center") == "all tokens,\nhalf-way"
     assert [text.get_text() for text in axis.get_yticklabels()][:2] == ["1  head 1", "1  head 2"]
@@ -120,9 +122,9 @@ def test_map_writes_the_accuracies_and_leaves_constant_classes_blank(table):
 
 
 def test_every_figure_can_be_drawn(subject, table):
-    assert len(probe_figures.plot_layers(answers(table, "training"), [subject, subject]).axes) == 4
-    assert len(probe_figures.plot_checks(answers(table, "checks"), {"start": 0, "end": 20}).axes) == 8
-    figure = probe_figures.plot_every_run(answers(table, "claims"), [subject])
+    assert len(probes.plot_layers(answers(table, "training"), [subject, subject]).axes) == 4
+    assert len(probes.plot_checks(answers(table, "checks"), {"start": 0, "end": 20}).axes) == 8
+    figure = probes.plot_every_run(answers(table, "claims"), [subject])
     marks = [line for line in figure.axes[0].get_lines() if line.get_label() == "end"]
     steps = {subject.seed: 20}
     assert marks[0].get_xdata().tolist() == accuracies(answers(table, "claims"), steps, "indicators", ALL_TOKENS)

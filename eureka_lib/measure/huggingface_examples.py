@@ -1,4 +1,4 @@
-"""Worked examples for other people's models: three of them untouched, one in training, and their pictures.
+"""Worked examples for other people's models: three of them untouched, one in training.
 
 :func:`examples` are a GPT-2, a BERT and a ViT of Hugging Face, small and at their initial weights, to look at what an
 attention makes of them. :func:`train` takes a Hugging Face ViT through the two-step task with transformers' Trainer.
@@ -11,18 +11,13 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from eureka_lib.attention.huggingface import HeatTreatmentCallback, set_scale_factor, transformers
-from eureka_lib.attention.registry import colour_of, label_of, short_label_of
 from eureka_lib.experiments.experiment import Experiment, TrainingConfig
 from eureka_lib.experiments.trainer import quiet_surroundings
-from eureka_lib.plots.style import DERIVED, PLOT_WIDTH, derived_line
 from eureka_lib.progress import Progress
 from eureka_lib.tasks.two_step import TwoStepTask
 
@@ -34,9 +29,6 @@ METHODS = {
     "norm_softmax": ("norm_softmax", lambda start: []),
     "heat_treatment": ("scaled_softmax", lambda start: [HeatTreatmentCallback(start)]),
 }
-
-
-# ---- three models at their initial weights
 
 
 @dataclass(frozen=True)
@@ -114,9 +106,6 @@ def map_table(given: dict[str, Example], seed: int) -> pd.DataFrame:
                                             weights.flatten().tolist(), strict=True):  # fmt: skip
                 rows.append((name, method, query, key, weight, bool(example.visible[query, key])))
     return pd.DataFrame(rows, columns=["model", "method", "query", "key", "weight", "visible"])
-
-
-# ---- a training
 
 
 class TwoStepBatches(torch.utils.data.IterableDataset):
@@ -223,63 +212,3 @@ def _arguments(steps: int, learning_rate: float, settings: TrainingConfig, seed:
         "per_device_train_batch_size": 1, "logging_steps": max(steps // 40, 1), "save_strategy": "no",
         "report_to": "none", "use_cpu": True, "disable_tqdm": True,
     }  # fmt: skip
-
-
-# ---- pictures
-
-
-def plot_maps(table: pd.DataFrame) -> Figure:
-    """A :func:`map_table`: a column per model, eager softmax above, NormSoftmax below.
-
-    Grey is the weight over that of even attention to the keys that the query sees: 1 is even, white nothing.
-    """
-    models, methods = list(table["model"].unique()), list(table["method"].unique())
-    figure, axes = plt.subplots(len(methods), len(models), figsize=(PLOT_WIDTH, 4.6))
-    for (model, method), one in table.groupby(["model", "method"], sort=False):
-        weights = one.pivot(index="query", columns="key", values="weight")
-        seen = one.pivot(index="query", columns="key", values="visible").sum(axis=1)
-        axis = axes[methods.index(method), models.index(model)]
-        picture = axis.imshow(weights.mul(seen, axis=0), cmap="Greys", vmin=0, vmax=3)
-        axis.set(xticks=[], yticks=[], xlabel="key" if method == methods[-1] else "")
-        axis.spines[:].set(visible=True, linewidth=0.5)
-        if method == methods[0]:
-            axis.set_title(model.replace(", ", "\n"), fontsize=10)
-    for axis, method in zip(axes[:, 0], methods, strict=True):
-        axis.set_ylabel(f"{short_label_of(method)}\nquery")
-    bar = figure.colorbar(picture, ax=axes, shrink=0.7, extend="max", ticks=range(4))
-    bar.set_label("weight / even weight")
-    return figure
-
-
-def plot_temperatures(axes: Sequence[Axes], table: pd.DataFrame, scale_start: float) -> None:
-    """A :func:`temperature_table`, averaged over layers, one panel per model; thin lines at 1 and at Heat's start."""
-    for axis, (model, group) in zip(axes, table.groupby("model", sort=False), strict=True):
-        for method, one in group.groupby("method", sort=False):
-            mean = one.groupby("factor")["evenness"].mean()
-            axis.plot(mean.index, mean, STYLES[method], color=colour_of(method), lw=1.8, label=short_label_of(method))
-        for factor, text in ((1, "usual"), (scale_start, "Heat\nstarts")):
-            axis.axvline(factor, color=DERIVED, lw=0.8, zorder=0)
-            axis.annotate(text, (factor, 0.02), xycoords=("data", "axes fraction"), xytext=(3, 0), fontsize=8,
-                          textcoords="offset points", color=DERIVED)  # fmt: skip
-        axis.set(xscale="log", xlabel="scale factor", ylim=(-0.03, 1.05))
-        axis.set_title(model.replace(", ", "\n"), fontsize=10)
-    axes[0].set_ylabel("normalised entropy")
-    handles, labels = axes[0].get_legend_handles_labels()
-    axes[0].figure.legend(handles, labels, loc="outside lower center", ncols=2, handlelength=2.6)
-
-
-def plot_training(axes: Sequence[Axes], table: pd.DataFrame, task: TwoStepTask) -> None:
-    """A :func:`train` table in two panels: the scale factor of each method, and the loss of every run."""
-    for (method, seed), one in table.groupby(["method", "seed"], sort=False):
-        first = seed == table["seed"].iloc[0]
-        style = {"color": colour_of(method), "ls": STYLES[method], "label": label_of(method) if first else None}
-        if first:
-            axes[0].plot(one["step"], one["factor"], **style, lw=1.8)
-        axes[1].plot(one["step"], one["loss"], **style, lw=1.3, alpha=0.85)
-    derived_line(axes[1], task.plateau_loss(0.0), "plateau")
-    axes[0].set(xlabel="training step", ylabel="scale factor", yscale="log")
-    axes[1].set(xlabel="training step", ylabel="training loss (nats)", ylim=(0, None))
-    axes[1].legend(fontsize=9)
-
-
-STYLES = {"softmax": "-", "norm_softmax": "--", "heat_treatment": "-."}

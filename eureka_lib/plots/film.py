@@ -1,0 +1,133 @@
+"""A stored run to scrub along its training."""
+
+from collections.abc import Sequence
+
+import ipywidgets
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from eureka_lib.analysis.probes import CLS
+from eureka_lib.attention.registry import colour_of
+from eureka_lib.measure.film import PROBED, Film
+from eureka_lib.measure.maps import TOKENS, telling_steps
+from eureka_lib.plots.live import Screen
+from eureka_lib.plots.probes import COLOURS
+from eureka_lib.plots.style import DERIVED, PLOT_WIDTH, derived_line
+from eureka_lib.progress import headless
+
+
+class MapStrip:
+    """The attention maps of one step in a row of axes; the row of CLS is framed."""
+
+    def __init__(self, axes: Sequence[Axes], names: Sequence[str]):
+        self.images = []
+        for axis, name in zip(axes, names, strict=True):
+            self.images.append(axis.imshow(np.zeros((5, 5)), cmap="Greys", vmin=0, vmax=1))
+            axis.set_title(name, fontsize=8, loc="center")
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set(visible=True, linewidth=0.5)
+        axes[0].set_yticks(range(5), TOKENS, fontsize=6)
+        axes[0].tick_params(length=0, pad=1)
+
+    def show(self, maps: Tensor) -> None:
+        """Put maps (maps, 5, 5) into the axes."""
+        for image, weights in zip(self.images, maps.numpy(), strict=True):
+            image.set_data(weights)
+
+
+def plot_curves(axes: Sequence[Axes], film: Film) -> None:
+    """The loss (left); and the test accuracy with the probes' (right), against the training step."""
+    loss, accuracy = axes
+    history = film.history
+    loss.plot(history["step"], history["train_loss"], color=colour_of("softmax"), lw=1.5)
+    for name, value in film.losses.items():
+        derived_line(loss, value, name, decimals=3)
+    loss.set(xlabel="training step", ylabel="training loss (nats)")
+    accuracy.plot(history["step"], history["test_accuracy"], color="black", lw=1.8, label="network")
+    for name, (asked, tokens) in PROBED.items():
+        accuracy.plot(film.steps, film.probes[name], color=COLOURS[asked], ls="--" if tokens == CLS else "-", lw=1.4,
+                      label=name)  # fmt: skip
+    derived_line(accuracy, film.plateau, "plateau")
+    accuracy.set(xlabel="training step", ylabel="test accuracy", ylim=(0, 1.03))
+
+
+def _layout(figure: Figure, film: Film, strips: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Axes of the curves above, and of ``strips`` rows of maps below."""
+    above, below = figure.subfigures(2, 1, height_ratios=(2.6, 1.25 * strips))
+    curves = above.subplots(1, 2)
+    rows = below.subplots(strips, len(film.names), squeeze=False)
+    return curves, list(rows)
+
+
+def plot_film(film: Film) -> tuple[Figure, dict[str, int]]:
+    """The curves, and the maps of four :func:`telling_steps`, which are marked in the curves; returns these, too."""
+    moments = telling_steps(film.subject.run)
+    figure = plt.figure(figsize=(PLOT_WIDTH, 2.6 + 1.25 * len(moments)))
+    curves, rows = _layout(figure, film, len(moments))
+    plot_curves(curves, film)
+    for letter, (name, step), axes in zip("abcd", moments.items(), rows, strict=True):
+        strip = MapStrip(axes, film.names if letter == "a" else [""] * len(film.names))
+        strip.show(film.maps[film.steps.index(step)])
+        axes[0].set_ylabel(f"{letter}: {name}\nstep {step}", fontsize=8)
+        for axis in curves:
+            axis.axvline(step, color=DERIVED, lw=0.8, zorder=0)
+            axis.annotate(
+                letter, (step, 1), (0, 2), ("data", "axes fraction"), "offset points", ha="center", fontsize=8
+            )
+    curves[0].figure.legend(*curves[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+    return figure, moments
+
+
+class FilmView:
+    """The curves with a cursor, and the maps of one step below."""
+
+    def __init__(self, figure: Figure, film: Film):
+        self.film = film
+        curves, (row,) = _layout(figure, film, 1)
+        plot_curves(curves, film)
+        curves[0].figure.legend(*curves[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+        self.cursors = [axis.axvline(0, color="#D55E00", lw=1.5) for axis in curves]
+        self.title = curves[0].set_title("step 0")
+        self.words = curves[1].set_title("accuracy")
+        self.strip = MapStrip(row, film.names)
+
+    @property
+    def moving(self) -> list[Artist]:
+        """What changes with the step."""
+        return [*self.cursors, self.title, self.words, *self.strip.images]
+
+    def show(self, frame: int) -> None:
+        """Turn the artists to the kept step of that number, from 0."""
+        step = self.film.steps[frame]
+        at = self.film.history.iloc[(self.film.history["step"] - step).abs().argmin()]
+        for cursor in self.cursors:
+            cursor.set_xdata([step, step])
+        self.title.set_text(f"step {step}: loss {at['train_loss']:.2f}")
+        self.words.set_text(f"accuracy {at['test_accuracy']:.2f}")
+        self.strip.show(self.film.maps[frame])
+
+
+def film_knob(film: Film) -> ipywidgets.VBox | None:
+    """A run to scrub: a slider over its kept steps, and a button that plays it; None in a run that nobody watches."""
+    if headless():
+        print("A slider over the training stands here if somebody looks on.")
+        return None
+    figure = Figure(figsize=(PLOT_WIDTH, 4.2), layout="constrained")
+    view = FilmView(figure, film)
+    view.show(0)
+    screen, last = Screen(figure, view.moving), len(film.steps) - 1
+    play = ipywidgets.Play(min=0, max=last, interval=100)
+    knob = ipywidgets.IntSlider(0, min=0, max=last, description="kept step", readout=False, layout={"width": "30em"})
+    picture = ipywidgets.Image(value=screen.frame(), format="png")
+
+    def redraw(change: dict) -> None:
+        view.show(change["new"])
+        picture.value = screen.frame()
+
+    ipywidgets.jslink((play, "value"), (knob, "value"))
+    knob.observe(redraw, names="value")
+    return ipywidgets.VBox([ipywidgets.HBox([play, knob]), picture])
