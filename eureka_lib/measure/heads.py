@@ -4,6 +4,7 @@ Its W_Q and W_K may be small or large, so that its logits have any spread that o
 and its keys more or less alike. A random gradient arrives at what it says.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,10 +13,12 @@ import torch
 from torch import Tensor
 
 from eureka_lib.analysis.gradients import MATRICES
-from eureka_lib.measure.logits import spread
 from eureka_lib.validation import check_real, check_whole
 
-SPREADS = np.logspace(-2, 2, 41)  # of the scaled logits, for the curves and the slider
+SPREADS = np.logspace(-2, 2, 41)  # standard deviations of the scaled logits
+TEMPERATURES = np.logspace(-2, 2, 25)  # in multiples of the usual one
+MOST_KEYS = 64
+ROWS = 256  # of attention, over which a typical one is found: few enough for a knob to answer at once
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def random_head(keys: int, seed: int, width: int = 16, samples: int = 64) -> Hea
     tokens, matrices, pull = (torch.randn(*shape, width, generator=generator, dtype=torch.float64)
                               for shape in ((samples, keys), (3, width), (samples, keys)))  # fmt: skip
     head = Head(tokens, tokens, matrices * width**-0.5, pull)
-    size = spread(logits_of(head)).square().mean().sqrt()
+    size = logits_of(head).std(-1, correction=0).square().mean().sqrt()
     return with_spread(head, float(1 / size))
 
 
@@ -81,19 +84,8 @@ def gradients_of(head: Head) -> Tensor:
 def typical_row(head: Head) -> Tensor:
     """The scaled logits (N,) of the row whose spread is closest to the root-mean-square one."""
     rows = logits_of(head).flatten(0, 1)
-    sizes = spread(rows)
+    sizes = rows.std(-1, correction=0)
     return rows[(sizes - sizes.square().mean().sqrt()).abs().argmin()]
-
-
-def curve(head: Head) -> pd.DataFrame:
-    """:func:`gradients_of` the head at each of ``SPREADS``: columns W_Q, W_K, W_V, spread."""
-    sizes = torch.stack([gradients_of(with_spread(head, float(sigma))) for sigma in SPREADS])
-    return pd.DataFrame(sizes.numpy(), columns=MATRICES).assign(spread=SPREADS)
-
-
-TEMPERATURES = np.logspace(-2, 2, 25)  # in multiples of the usual one
-MOST_KEYS = 64
-ROWS = 256  # of attention, over which a typical one is found: few enough for a knob to answer at once
 
 
 @dataclass(frozen=True)
@@ -133,20 +125,22 @@ def head_of(setting: Setting, seed: int = 0) -> Head:
     return replace(head, tokens=tokens, contents=contents, temperature=setting.temperature)
 
 
+def against_spread(head: Head) -> pd.DataFrame:
+    """:func:`gradients_of` the head at each of ``SPREADS``: columns W_Q, W_K, W_V, spread."""
+    return _gradients([with_spread(head, float(size)) for size in SPREADS]).assign(spread=SPREADS)
+
+
 def against_temperature(head: Head) -> pd.DataFrame:
     """:func:`gradients_of` the head at each of ``TEMPERATURES``, and its limit.
 
     Columns W_Q, W_K, W_V, temperature; "even" is what W_Q gets from even attention, whose Jacobian no longer changes:
     it falls as 1 over the temperature.
     """
-    sizes = torch.stack([gradients_of(replace(head, temperature=float(tau))) for tau in TEMPERATURES])
-    table = pd.DataFrame(sizes.numpy(), columns=MATRICES).assign(temperature=TEMPERATURES)
     hot = 1e6
-    return table.assign(even=float(gradients_of(replace(head, temperature=hot))[0]) * hot / TEMPERATURES)
+    even = float(gradients_of(replace(head, temperature=hot))[0]) * hot / TEMPERATURES
+    heads = [replace(head, temperature=float(tau)) for tau in TEMPERATURES]
+    return _gradients(heads).assign(temperature=TEMPERATURES, even=even)
 
 
-def example_row(head: Head) -> Tensor:
-    """Weights (N,) of the row whose spread of logits is the median one."""
-    rows = logits_of(head).flatten(0, 1)
-    sizes = spread(rows)
-    return torch.softmax(rows[(sizes - sizes.median()).abs().argmin()], -1)
+def _gradients(heads: Sequence[Head]) -> pd.DataFrame:
+    return pd.DataFrame(torch.stack(list(map(gradients_of, heads))).numpy(), columns=MATRICES)

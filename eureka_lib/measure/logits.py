@@ -38,15 +38,10 @@ def label_of(method: str) -> str:
     return "sharp softmax" if method == "heat_treatment" else short_label_of(method)
 
 
-def spread(logits: Tensor) -> Tensor:
-    """sigma: population standard deviation over the keys, (..., K) -> (...)."""
-    return logits.var(dim=-1, correction=0).sqrt()
-
-
 def random_rows(n: int, keys: int, generator: torch.Generator) -> Tensor:
     """``n`` rows of Gaussian logits (n, keys), float64, each of mean 0 and of spread exactly 1."""
     rows = torch.randn(n, keys, generator=generator, dtype=torch.float64)
-    return (rows - rows.mean(-1, keepdim=True)) / spread(rows)[:, None]
+    return (rows - rows.mean(-1, keepdim=True)) / rows.std(-1, correction=0, keepdim=True)
 
 
 def softmax_jacobian(weights: Tensor) -> Tensor:
@@ -126,7 +121,7 @@ def layer_table(rows_of: Mapping[str, WeightsOf], logits: Tensor) -> pd.DataFram
     """
     lines = []
     for layer, rows in enumerate(logits.flatten(1, -2), start=1):
-        sigma = _band("spread", spread(rows)[None])
+        sigma = _band("spread", rows.std(-1, correction=0)[None])
         for method, weights_of in rows_of.items():
             entropy = _band("entropy", normalised_entropy(weights_of(rows))[None])
             lines.append(pd.DataFrame({"layer": layer, "method": method, **sigma, **entropy}))

@@ -14,7 +14,7 @@ from eureka_lib.analysis.probes import CLS
 from eureka_lib.attention.registry import colour_of
 from eureka_lib.measure.film import PROBED, Film
 from eureka_lib.measure.maps import TOKENS, telling_steps
-from eureka_lib.plots.live import Screen
+from eureka_lib.plots.live import knobs_above
 from eureka_lib.plots.probes import COLOURS
 from eureka_lib.plots.style import DERIVED, PLOT_WIDTH, derived_line
 from eureka_lib.progress import headless
@@ -117,17 +117,8 @@ def film_knob(film: Film) -> ipywidgets.VBox | None:
         print("A slider over the training stands here if somebody looks on.")
         return None
     figure = Figure(figsize=(PLOT_WIDTH, 4.2), layout="constrained")
-    view = FilmView(figure, film)
-    view.show(0)
-    screen, last = Screen(figure, view.moving), len(film.steps) - 1
+    view, last = FilmView(figure, film), len(film.steps) - 1
     play = ipywidgets.Play(min=0, max=last, interval=100)
     knob = ipywidgets.IntSlider(0, min=0, max=last, description="kept step", readout=False, layout={"width": "30em"})
-    picture = ipywidgets.Image(value=screen.frame(), format="png")
-
-    def redraw(change: dict) -> None:
-        view.show(change["new"])
-        picture.value = screen.frame()
-
     ipywidgets.jslink((play, "value"), (knob, "value"))
-    knob.observe(redraw, names="value")
-    return ipywidgets.VBox([ipywidgets.HBox([play, knob]), picture])
+    return ipywidgets.VBox([play, *knobs_above(figure, view.moving, [knob], view.show).children])

@@ -1,6 +1,8 @@
-"""One attention head as three panels: the weights of a row, their Jacobian, and what reaches W_Q, W_K and W_V."""
+"""One attention head as three panels: the weights of a row, their Jacobian, and what reaches W_Q, W_K and W_V.
 
-import io
+Drawn at a few settings for the printed page and for runs that nobody watches, with sliders for whoever looks on.
+"""
+
 from collections.abc import Sequence
 
 import ipywidgets
@@ -19,83 +21,27 @@ from eureka_lib.measure.heads import (
     Head,
     Setting,
     against_temperature,
-    example_row,
     gradients_of,
     head_of,
     typical_row,
     with_spread,
 )
 from eureka_lib.measure.logits import softmax_jacobian
-from eureka_lib.plots.live import Screen
+from eureka_lib.plots.live import knobs_above
 from eureka_lib.plots.seeds import MATRIX_STYLE
 from eureka_lib.plots.style import DERIVED, PLOT_WIDTH
 from eureka_lib.progress import headless
 
 LOWEST = 1e-6  # where the axis of the gradients ends: of a one-hot row nothing comes back
-
-
-def draw(axes: Sequence[Axes], head: Head, table: pd.DataFrame, sigma: float) -> None:
-    """The three parts of the picture at the spread ``sigma``; ``table`` is the head's :func:`curve`."""
-    weights = torch.softmax(sigma * typical_row(head), -1)
-    jacobian, names = softmax_jacobian(weights), [str(key) for key in range(1, len(weights) + 1)]
-    axes[0].bar(names, weights.numpy(), color=colour_of("softmax"))
-    axes[0].set(ylim=(0, 1.03), xlabel="key", ylabel="weight $p$", title=f"spread {sigma:.3g}")
-    axes[1].imshow(jacobian.numpy(), cmap="PuOr", vmin=-0.25, vmax=0.25)
-    axes[1].set(xticks=range(len(names)), yticks=range(len(names)), xticklabels=names, yticklabels=names, ylabel="key")
-    axes[1].set(title=f"Jacobian, size {float(jacobian.norm() / len(names) ** 0.5):.2g}", xlabel="key")
-    axes[1].spines[:].set_visible(True)
-    now = gradients_of(with_spread(head, sigma)).tolist()
-    for i, ((name, (colour, line)), size) in enumerate(zip(MATRIX_STYLE.items(), now, strict=True)):
-        axes[2].plot(table["spread"], table[name], color=colour, ls=line, label=f"${name}$")
-        axes[2].plot(sigma, size, "o", color=colour, ms=9 - 2 * i, zorder=5)  # one may hide another
-    axes[2].axvline(sigma, color=DERIVED, lw=0.8, zorder=0)
-    axes[2].set(xscale="log", yscale="log", ylim=(LOWEST, None), xlabel="spread of the logits", ylabel="gradient",
-                title="from a typical row")  # fmt: skip
-
-
-def plot_settings(head: Head, table: pd.DataFrame, spreads: Sequence[float]) -> Figure:
-    """The picture at each of ``spreads``, one below the other."""
-    figure, axes = plt.subplots(len(spreads), 3, figsize=(PLOT_WIDTH, 1.75 * len(spreads) + 0.5), squeeze=False)
-    for row, sigma in zip(axes, spreads, strict=True):
-        draw(row, head, table, sigma)
-    for axis in axes[:-1].flat:
-        axis.set_xlabel("")
-    figure.legend(*axes[0, 2].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    return figure
-
-
-def slider(head: Head, table: pd.DataFrame) -> ipywidgets.VBox | None:
-    """The picture with a slider for the spread; None, and no widget at all, in a run that nobody watches."""
-    if headless():
-        print("A slider for the spread stands here if somebody looks on.")
-        return None
-    knob = ipywidgets.FloatLogSlider(value=1.0, min=-2, max=2, step=0.05, description="spread", continuous_update=False)
-    picture = ipywidgets.Image(value=_png(head, table, knob.value), format="png")
-
-    def redraw(change: dict) -> None:
-        picture.value = _png(head, table, change["new"])
-
-    knob.observe(redraw, names="value")
-    return ipywidgets.VBox([knob, picture])
-
-
-def _png(head: Head, table: pd.DataFrame, sigma: float) -> bytes:
-    figure = Figure(figsize=(PLOT_WIDTH, 2.4), layout="constrained")
-    axes = figure.subplots(1, 3)
-    draw(axes, head, table, sigma)
-    axes[2].legend(fontsize=8)
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=110)
-    return data.getvalue()
-
-
-LOWEST_HEAD = 1e-5  # where the axis of the gradients ends
+LABELS = {"spread": "spread of the logits", "temperature": "temperature / usual"}
+EVEN = "even attention: 1/temperature"
 
 
 class HeadView:
-    """Three panels of one head: the weights of a row, their Jacobian, and the gradients that reach the matrices."""
+    """The three panels of one head; the gradients are drawn against ``x``, a key of ``LABELS``."""
 
-    def __init__(self, axes: Sequence[Axes]):
+    def __init__(self, axes: Sequence[Axes], x: str):
+        self.axes, self.x = axes, x
         weights, jacobian, gradients = axes
         self.bars = weights.stairs([0], [0, 1], fill=True, color=colour_of("softmax"))
         weights.set(xlim=(0, 1), ylim=(0, 1.03), xticks=[], xlabel="key", ylabel="weight $p$")
@@ -103,72 +49,93 @@ class HeadView:
         jacobian.set(xticks=[], yticks=[], xlabel="key", ylabel="key")
         jacobian.spines[:].set_visible(True)
         self.size = jacobian.set_title("Jacobian, size 0.000")
-        (self.even,) = gradients.plot([], [], color=DERIVED, ls="--", lw=1, label="even attention: 1/temperature")
-        self.lines = {name: gradients.plot([], [], color=colour, ls=line, label=f"${name}$")[0]
-                      for name, (colour, line) in MATRIX_STYLE.items()}  # fmt: skip
-        self.dots = {name: gradients.plot([], [], "o", color=colour, ms=9 - 2 * i, zorder=5)[0]
-                     for i, (name, (colour, _)) in enumerate(MATRIX_STYLE.items())}  # fmt: skip
-        gradients.set(xscale="log", yscale="log", xlim=(TEMPERATURES[0], TEMPERATURES[-1]), ylim=(LOWEST_HEAD, 10),
-                      xlabel="temperature / usual", ylabel="gradient", title="from a typical row")  # fmt: skip
-        self.axes = axes
+        style = {"even": (DERIVED, "--", 1, EVEN)} if x == "temperature" else {}
+        style |= {name: (colour, line, None, f"${name}$") for name, (colour, line) in MATRIX_STYLE.items()}
+        self.lines = {name: gradients.plot([], [], color=colour, ls=line, lw=width, label=label)[0]
+                      for name, (colour, line, width, label) in style.items()}  # fmt: skip
+        self.dots = [gradients.plot([], [], "o", color=colour, ms=9 - 2 * i, zorder=5)[0]
+                     for i, (colour, _) in enumerate(MATRIX_STYLE.values())]  # fmt: skip
+        gradients.set(xscale="log", yscale="log", xlim=(0.01, 100), ylim=(LOWEST, 10), xlabel=LABELS[x],
+                      ylabel="gradient", title="from a typical row")  # fmt: skip
 
     @property
     def moving(self) -> list[Artist]:
-        """What changes with the setting."""
-        return [self.bars, self.image, self.size, self.even, *self.lines.values(), *self.dots.values()]
+        """What changes with the head."""
+        return [self.bars, self.image, self.size, *self.lines.values(), *self.dots]
 
-    def show(self, setting: Setting) -> pd.DataFrame:
-        """Turn the artists to a setting; returns the table of gradients."""
-        head = head_of(setting)
-        weights, table, now = example_row(head), against_temperature(head), gradients_of(head).tolist()
+    def show(self, head: Head, table: pd.DataFrame, at: float) -> None:
+        """Turn the artists to a head, which stands ``at`` a place of its ``table`` of gradients."""
+        weights = torch.softmax(typical_row(head), -1)
         jacobian = softmax_jacobian(weights)
-        self.bars.set_data(weights.numpy(), np.linspace(0, 1, setting.keys + 1))
+        self.bars.set_data(weights.numpy(), np.linspace(0, 1, len(weights) + 1))
         self.image.set_data(jacobian.numpy())
-        self.size.set_text(f"Jacobian, size {float(jacobian.norm()) / setting.keys**0.5:.2g}")
-        self.even.set_data(table["temperature"], table["even"])
-        for name, size in zip(MATRIX_STYLE, now, strict=True):
-            self.lines[name].set_data(table["temperature"], table[name])
-            self.dots[name].set_data([setting.temperature], [size])
-        return table.assign(similarity=setting.similarity, keys=setting.keys)
+        self.size.set_text(f"Jacobian, size {float(jacobian.norm()) / len(weights) ** 0.5:.2g}")
+        for name, line in self.lines.items():
+            line.set_data(table[self.x], table[name])
+        for dot, size in zip(self.dots, gradients_of(head).tolist(), strict=True):
+            dot.set_data([at], [size])
 
 
-def plot_head(settings: Sequence[Setting]) -> tuple[Figure, pd.DataFrame]:
-    """The three panels at each of ``settings``, one row each, and the gradients that are drawn."""
-    figure, axes = plt.subplots(len(settings), 3, figsize=(PLOT_WIDTH, 1.95 * len(settings) + 0.4), squeeze=False)
-    tables = []
-    for row, setting in zip(axes, settings, strict=True):
-        view = HeadView(row)
-        tables.append(view.show(setting).assign(shown=setting.words))
-        row[0].set_title(setting.words.replace(", sim", ",\nsim"), fontsize=8)
+def plot_heads(shown: Sequence[tuple[str, Head, pd.DataFrame, float]], x: str) -> Figure:
+    """The three panels of each of ``shown``, one row each: title, and what :meth:`HeadView.show` takes."""
+    figure, axes = plt.subplots(len(shown), 3, figsize=(PLOT_WIDTH, 1.95 * len(shown) + 0.4), squeeze=False)
+    for row, (title, *head) in zip(axes, shown, strict=True):
+        HeadView(row, x).show(*head)
+        row[0].set_title(title, fontsize=8)
     for axis in axes[:-1].flat:
         axis.set_xlabel("")
     figure.legend(*axes[0, 2].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def plot_spreads(head: Head, table: pd.DataFrame, spreads: Sequence[float]) -> Figure:
+    """The head at each of ``spreads`` of its logits; ``table``: :func:`eureka_lib.measure.heads.against_spread`."""
+    return plot_heads([(f"spread {size:.3g}", with_spread(head, size), table, size) for size in spreads], "spread")
+
+
+def plot_settings(settings: Sequence[Setting]) -> tuple[Figure, pd.DataFrame]:
+    """The head at each of ``settings``, and the gradients that are drawn."""
+    shown = {setting: (head_of(setting), against_temperature(head_of(setting))) for setting in settings}
+    figure = plot_heads([(setting.words.replace(", sim", ",\nsim"), head, table, setting.temperature)
+                         for setting, (head, table) in shown.items()], "temperature")  # fmt: skip
+    tables = [table.assign(similarity=setting.similarity, keys=setting.keys, shown=setting.words)
+              for setting, (_, table) in shown.items()]  # fmt: skip
     return figure, pd.concat(tables, ignore_index=True)
 
 
-def head_knobs() -> ipywidgets.VBox | None:
-    """The three panels with a slider for each knob; None, and no widget at all, in a run that nobody watches."""
+def spread_knob(head: Head, table: pd.DataFrame) -> ipywidgets.VBox | None:
+    """The three panels with a slider for the spread; None, and no widget at all, in a run that nobody watches."""
+    if headless():
+        print("A slider for the spread stands here if somebody looks on.")
+        return None
+    figure, view = _view("spread")
+    knob = ipywidgets.FloatLogSlider(value=1.0, min=-2, max=2, step=0.05, description="spread")
+    return knobs_above(figure, view.moving, [knob], lambda size: view.show(with_spread(head, size), table, size))
+
+
+def setting_knobs() -> ipywidgets.VBox | None:
+    """The three panels with a slider for each part of a setting; None in a run that nobody watches."""
     if headless():
         print("Three sliders stand here if somebody looks on.")
         return None
-    figure = Figure(figsize=(PLOT_WIDTH, 2.6), layout="constrained")
-    view = HeadView(figure.subplots(1, 3))
-    view.show(Setting())
-    figure.legend(*view.axes[2].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    screen = Screen(figure, view.moving)
+    figure, view = _view("temperature")
+
+    def show(temperature: float, similarity: float, keys: int) -> None:
+        temperature = float(np.clip(temperature, TEMPERATURES[0], TEMPERATURES[-1]))  # a slider's end errs by rounding
+        head = head_of(Setting(temperature, similarity, keys))
+        view.show(head, against_temperature(head), temperature)
+
     style = {"style": {"description_width": "7em"}, "layout": {"width": "30em"}}
-    knobs = {
-        "temperature": ipywidgets.FloatLogSlider(1.0, min=-2, max=2, step=0.05, description="temperature", **style),
-        "similarity": ipywidgets.FloatSlider(0.0, min=0, max=1, step=0.02, description="key similarity", **style),
-        "keys": ipywidgets.IntSlider(8, min=2, max=MOST_KEYS, description="tokens", **style),
-    }
-    picture = ipywidgets.Image(value=screen.frame(), format="png")
+    knobs = [
+        ipywidgets.FloatLogSlider(1.0, min=-2, max=2, step=0.05, description="temperature", **style),
+        ipywidgets.FloatSlider(0.0, min=0, max=1, step=0.02, description="key similarity", **style),
+        ipywidgets.IntSlider(8, min=2, max=MOST_KEYS, description="tokens", **style),
+    ]
+    return knobs_above(figure, view.moving, knobs, show)
 
-    def redraw(_) -> None:
-        temperature = float(np.clip(knobs["temperature"].value, TEMPERATURES[0], TEMPERATURES[-1]))
-        view.show(Setting(temperature, knobs["similarity"].value, knobs["keys"].value))
-        picture.value = screen.frame()
 
-    for knob in knobs.values():
-        knob.observe(redraw, names="value")
-    return ipywidgets.VBox([*knobs.values(), picture])
+def _view(x: str) -> tuple[Figure, HeadView]:
+    figure = Figure(figsize=(PLOT_WIDTH, 2.6), layout="constrained")
+    view = HeadView(figure.subplots(1, 3), x)
+    figure.legend(*view.axes[2].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure, view

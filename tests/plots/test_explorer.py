@@ -13,7 +13,7 @@ from PIL import Image
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run
 from eureka_lib.measure.film import PROBED, develop
-from eureka_lib.measure.heads import TEMPERATURES, Setting, against_temperature, example_row, gradients_of, head_of
+from eureka_lib.measure.heads import TEMPERATURES, Setting, against_temperature, gradients_of, head_of, typical_row
 from eureka_lib.measure.probes import Subject
 from eureka_lib.plots import film as films, heads
 from eureka_lib.plots.live import Screen
@@ -69,10 +69,10 @@ def test_a_knob_beyond_its_end_is_refused(knob, value, words):
 
 def test_panels_show_what_was_computed():
     settings = [Setting(), Setting(30.0, 0.5, 4)]
-    figure, table = heads.plot_head(settings)
+    figure, table = heads.plot_settings(settings)
     assert len(table) == 2 * len(TEMPERATURES) and table["shown"].nunique() == 2
     weights, jacobian, gradients = figure.axes[3:6]
-    p = example_row(head_of(settings[1]))
+    p = torch.softmax(typical_row(head_of(settings[1])), -1)
     assert np.allclose(weights.patches[0].get_data().values, p)
     assert np.allclose(jacobian.get_images()[0].get_array(), torch.diag(p) - torch.outer(p, p))
     dots = [line.get_ydata()[0] for line in gradients.get_lines() if line.get_marker() == "o"]
@@ -103,10 +103,15 @@ def test_printed_film_marks_its_moments(film):
 # ---- moving pictures
 
 
+def show(view, setting):
+    head = head_of(setting)
+    view.show(head, against_temperature(head), setting.temperature)
+
+
 def head_screen():
     figure = Figure(figsize=(7, 2.6), layout="constrained")
-    view = heads.HeadView(figure.subplots(1, 3))
-    view.show(Setting())
+    view = heads.HeadView(figure.subplots(1, 3), "temperature")
+    show(view, Setting())
     return view, Screen(figure, view.moving)
 
 
@@ -116,7 +121,7 @@ def pixels(png: bytes) -> np.ndarray:
 
 def test_a_screen_paints_what_matplotlib_would():
     view, screen = head_screen()
-    view.show(Setting(0.3, 0.5, 16))
+    show(view, Setting(0.3, 0.5, 16))
     fast = pixels(screen.frame())
     for artist in view.moving:
         artist.set_animated(False)
@@ -129,21 +134,20 @@ def test_a_screen_paints_what_matplotlib_would():
 def test_nobody_gets_knobs_in_a_headless_run(film, monkeypatch, capsys):
     monkeypatch.setattr(heads, "ipywidgets", None)  # building a widget would fail
     monkeypatch.setattr(films, "ipywidgets", None)
-    assert heads.head_knobs() is None and films.film_knob(film) is None
+    assert heads.setting_knobs() is None and films.film_knob(film) is None
     assert "sliders" in capsys.readouterr().out
 
 
 def test_knobs_move_the_pictures(film, monkeypatch):
     monkeypatch.delenv("EUREKA_HEADLESS")
-    *knobs, picture = heads.head_knobs().children
+    *knobs, picture = heads.setting_knobs().children
     seen = {bytes(picture.value)}
     for knob, value in zip(knobs, (10.0, 0.9, 32), strict=True):
         knob.value = value
         assert bytes(picture.value) not in seen
         seen.add(bytes(picture.value))
     knobs[0].value = 100.0  # the slider's end, which is a float and may lie a rounding beyond
-    controls, picture = films.film_knob(film).children
-    play, knob = controls.children
+    play, knob, picture = films.film_knob(film).children
     first = bytes(picture.value)
     knob.value = play.max
     assert bytes(picture.value) != first and isinstance(play, ipywidgets.Play)

@@ -13,7 +13,6 @@ from eureka_lib.attention.registry import changes_of, colour_of
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run as trained
 from eureka_lib.measure import gradients, heads, maps
-from eureka_lib.measure.logits import spread
 from eureka_lib.plots import heads as drawn, seeds
 from eureka_lib.plots.maps import plot_cells
 from eureka_lib.plots.style import panels
@@ -167,7 +166,7 @@ def head():
 
 def test_the_heads_logits_have_the_spread_asked_for(head):
     for factor in (0.1, 1.0, 7.0):
-        sizes = spread(heads.logits_of(heads.with_spread(head, factor)))
+        sizes = heads.logits_of(heads.with_spread(head, factor)).std(-1, correction=0)
         assert float(sizes.square().mean().sqrt()) == pytest.approx(factor)
 
 
@@ -200,12 +199,12 @@ def test_queries_starve_where_values_or_keys_are_alike(head):
 
 
 def test_settings_show_weights_jacobian_and_gradients(head):
-    curve = heads.curve(head)
-    figure = drawn.plot_settings(head, curve, [0.1, 10.0])
+    curve = heads.against_spread(head)
+    figure = drawn.plot_spreads(head, curve, [0.1, 10.0])
     for i, sigma in enumerate((0.1, 10.0)):
         weights, jacobian, sizes = figure.axes[3 * i : 3 * i + 3]
         p = torch.softmax(sigma * heads.typical_row(head), -1)
-        assert [bar.get_height() for bar in weights.patches] == pytest.approx(p.tolist())
+        assert np.allclose(weights.patches[0].get_data().values, p)
         assert np.allclose(jacobian.get_images()[0].get_array(), torch.diag(p) - torch.outer(p, p))
         dots = [line.get_ydata()[0] for line in sizes.get_lines() if line.get_marker() == "o"]
         assert dots == pytest.approx(heads.gradients_of(heads.with_spread(head, sigma)).tolist())
@@ -213,14 +212,14 @@ def test_settings_show_weights_jacobian_and_gradients(head):
 
 def test_nobody_gets_a_slider_in_a_headless_run(head, monkeypatch, capsys):
     monkeypatch.setattr(drawn, "ipywidgets", None)  # building a widget would fail
-    assert drawn.slider(head, heads.curve(head)) is None
+    assert drawn.spread_knob(head, heads.against_spread(head)) is None
     assert "slider" in capsys.readouterr().out
 
 
 def test_the_slider_moves_the_picture(head, monkeypatch):
     monkeypatch.delenv("EUREKA_HEADLESS")
-    curve = heads.curve(head)
-    knob, picture = drawn.slider(head, curve).children
+    curve = heads.against_spread(head)
+    knob, picture = drawn.spread_knob(head, curve).children
     assert isinstance(knob, ipywidgets.FloatLogSlider) and bytes(picture.value[:4]) == b"\x89PNG"
     before = bytes(picture.value)
     knob.value = 10.0

@@ -53,7 +53,7 @@ def full_jacobian(weights_of, row):
 
 def by_formula(row, power, scale):
     """P (I - c e e^T) / D for one row; power 0 is the plain softmax."""
-    sigma, n = lf.spread(row), len(row)
+    sigma, n = row.std(-1, correction=0), len(row)
     capped = power == 0 or sigma**power >= 1 / scale
     divisor, c = (1 / scale, 0) if capped else (sigma**power, power)
     e = (row - row.mean()) / (sigma * n**0.5)
@@ -64,8 +64,8 @@ def by_formula(row, power, scale):
 def test_random_rows_have_mean_zero_and_the_spread_they_are_given():
     rows = some_rows(50, 7)
     assert torch.allclose(rows.mean(-1), torch.zeros(50, dtype=rows.dtype), atol=1e-12)
-    assert torch.allclose(lf.spread(3.0 * rows), torch.full((50,), 3.0, dtype=rows.dtype))
-    assert math.isclose(float(lf.spread(ROW)), 1.0)
+    assert torch.allclose((3.0 * rows).std(-1, correction=0), torch.full((50,), 3.0, dtype=rows.dtype))
+    assert math.isclose(float(ROW.std(-1, correction=0)), 1.0)
 
 
 @pytest.mark.parametrize("keys", [2, 5, 197])
@@ -221,7 +221,7 @@ def test_below_the_temperature_the_gradient_is_at_right_angles_to_the_queries_we
     cosines = {}
     for name in ("softmax", "norm_softmax"):
         model = vit.vary(attention=name).build_model(task).double()
-        assert lf.spread(lf.attention_logits(model, batch.images.double())).max() < 1
+        assert lf.attention_logits(model, batch.images.double()).std(-1, correction=0).max() < 1
         gradients.gradient_sizes(model, replace(batch, images=batch.images.double()), 0.1)
         layer = model.attention_layers()[0]
         w, g = (layer.split_weight(x)[0, 0].flatten() for x in (layer.qkv.weight.detach(), layer.qkv.weight.grad))
