@@ -10,13 +10,16 @@ import copy
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
+from operator import itemgetter
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from eureka_lib.attention.huggingface import HeatTreatmentCallback, set_scale_factor, transformers
-from eureka_lib.experiments.experiment import Experiment, TrainingConfig
+from eureka_lib.experiments.experiment import Experiment
 from eureka_lib.experiments.trainer import quiet_surroundings
 from eureka_lib.progress import Progress
 from eureka_lib.tasks.two_step import TwoStepTask
@@ -87,7 +90,7 @@ def evenness(weights: Tensor, visible: Tensor) -> Tensor:
 def temperature_table(given: dict[str, Example], factors: Sequence[float], seed: int) -> pd.DataFrame:
     """How even attention is at each scale factor: columns model, method, factor, layer (from 1), evenness."""
     rows = []
-    for (name, example), method in ((pair, method) for pair in given.items() for method in ("softmax", "norm_softmax")):
+    for (name, example), method in product(given.items(), ("softmax", "norm_softmax")):
         model = example.build(METHODS[method][0], seed)
         for factor in factors:
             set_scale_factor(model, factor)
@@ -99,19 +102,19 @@ def temperature_table(given: dict[str, Example], factors: Sequence[float], seed:
 def map_table(given: dict[str, Example], seed: int) -> pd.DataFrame:
     """The first head's map in the first layer: columns model, method, query, key, weight, and whether it is visible."""
     rows = []
-    for name, example in given.items():
-        for method, attention in (("softmax", "eager"), ("norm_softmax", "norm_softmax")):
-            weights = example.attention(example.build(attention, seed))[0, 0]
-            for (query, key), weight in zip(torch.cartesian_prod(*map(torch.arange, weights.shape)).tolist(),
-                                            weights.flatten().tolist(), strict=True):  # fmt: skip
-                rows.append((name, method, query, key, weight, bool(example.visible[query, key])))
+    for (name, example), (method, attention) in product(
+        given.items(), (("softmax", "eager"), ("norm_softmax", "norm_softmax"))
+    ):
+        weights = example.attention(example.build(attention, seed))[0, 0]
+        rows += [(name, method, *place, float(weights[place]), bool(example.visible[place]))
+                 for place in np.ndindex(*weights.shape)]  # fmt: skip
     return pd.DataFrame(rows, columns=["model", "method", "query", "key", "weight", "visible"])
 
 
 class TwoStepBatches(torch.utils.data.IterableDataset):
     """The two-step task as transformers' Trainer takes it: whole batches, without end, the same ones for each seed.
 
-    Since an item is a batch, the Trainer's own batch size is 1 and its ``data_collator`` :func:`only`.
+    Since an item is a batch, the Trainer's own batch size is 1 and its ``data_collator`` takes the only item.
     """
 
     def __init__(self, task: TwoStepTask, batch_size: int, seed: int):
@@ -120,12 +123,6 @@ class TwoStepBatches(torch.utils.data.IterableDataset):
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         stream = self.task.stream(torch.Generator().manual_seed(self.seed), self.batch_size)
         return ({"pixel_values": batch.images, "labels": batch.labels} for batch in stream)
-
-
-def only(items: list) -> dict[str, Tensor]:
-    """The only one of ``items``."""
-    (item,) = items
-    return item
 
 
 def two_step_vit(experiment: Experiment, task: TwoStepTask, attention: str, seed: int) -> transformers.PreTrainedModel:
@@ -147,68 +144,47 @@ def two_step_vit(experiment: Experiment, task: TwoStepTask, attention: str, seed
     return model
 
 
-class _Watch(transformers.TrainerCallback):
-    """Notes the factor of every update, and moves the progress bar."""
+class _Record(transformers.TrainerCallback):
+    """Records step, loss and scale factor of every log, and moves the progress bar."""
 
     def __init__(self, progress: Progress, before: int):
-        self.progress, self.before, self.factors = progress, before, []
+        self.progress, self.before, self.rows = progress, before, []
 
-    def on_step_end(self, args, state, control, model, **others) -> None:
-        self.factors.append(getattr(model.config, "attention_scale_factor", 1.0))
+    def on_step_end(self, args, state, control, **others) -> None:
         self.progress.update(self.before + state.global_step)
+
+    def on_log(self, args, state, control, model, logs, **others) -> None:
+        if "loss" in logs:
+            factor = getattr(model.config, "attention_scale_factor", 1.0)
+            self.rows.append({"step": state.global_step, "loss": logs["loss"], "factor": factor})
 
 
 def train(
-    experiment: Experiment,
-    task: TwoStepTask,
-    steps: int,
-    learning_rate: float,
-    seeds: Sequence[int],
+    experiment: Experiment, task: TwoStepTask, steps: int, learning_rate: float, seeds: Sequence[int],
     scale_start: float,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Train the ViT by each of METHODS, on the CPU: columns method, seed, step, loss (nats), factor.
 
     The loss is the mean over the steps since the row before, the factor that of the step itself; there are 40 rows a
     training, or one a step. All methods have the same learning rate, initial weights and batches.
     """
-    total, tables = len(METHODS) * len(seeds) * steps, []
+    settings, tables, total = experiment.training, [], len(METHODS) * len(seeds) * steps
     with quiet_surroundings(torch.device("cpu")), Progress("transformers' Trainer", total, lines=6) as progress:
-        for seed, method in ((seed, method) for seed in seeds for method in METHODS):
-            attention, callbacks = METHODS[method]
-            model = two_step_vit(experiment, task, attention, seed)
-            batches = TwoStepBatches(task, experiment.training.batch_size, seed)
-            watch = _Watch(progress, len(tables) * steps)
-            arguments = _arguments(steps, learning_rate, experiment.training, seed)
-            losses = _losses(model, arguments, batches, [*callbacks(scale_start), watch])
-            factors = [watch.factors[step - 1] for step in losses["step"]]
-            tables.append(losses.assign(method=method, seed=seed, factor=factors))
+        for seed, (method, (attention, callbacks)) in product(seeds, METHODS.items()):
+            record = _Record(progress, len(tables) * steps)
+            with tempfile.TemporaryDirectory() as folder:
+                arguments = transformers.TrainingArguments(
+                    folder, max_steps=steps, learning_rate=learning_rate, lr_scheduler_type="constant_with_warmup",
+                    warmup_steps=settings.warmup_steps, weight_decay=settings.weight_decay, seed=seed,
+                    per_device_train_batch_size=1, logging_steps=max(steps // 40, 1), save_strategy="no",
+                    report_to="none", use_cpu=True, disable_tqdm=True,
+                )  # fmt: skip
+                trainer = transformers.Trainer(
+                    two_step_vit(experiment, task, attention, seed), arguments, data_collator=itemgetter(0),
+                    train_dataset=TwoStepBatches(task, settings.batch_size, seed),
+                    callbacks=[*callbacks(scale_start), record],
+                )  # fmt: skip
+                trainer.remove_callback(transformers.PrinterCallback)
+                trainer.train()
+            tables.append(pd.DataFrame(record.rows).assign(method=method, seed=seed))
     return pd.concat(tables, ignore_index=True)[["method", "seed", "step", "loss", "factor"]]
-
-
-def _losses(
-    model: transformers.PreTrainedModel,
-    arguments: dict,
-    batches: TwoStepBatches,
-    callbacks: list[transformers.TrainerCallback],
-) -> pd.DataFrame:
-    """Train ``model``; columns step, loss."""
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = transformers.Trainer(
-            model,
-            transformers.TrainingArguments(folder, **arguments),
-            train_dataset=batches,
-            data_collator=only,
-            callbacks=callbacks,
-        )
-        trainer.remove_callback(transformers.PrinterCallback)
-        trainer.train()
-    return pd.DataFrame([row for row in trainer.state.log_history if "loss" in row])[["step", "loss"]]
-
-
-def _arguments(steps: int, learning_rate: float, settings: TrainingConfig, seed: int) -> dict:
-    return {
-        "max_steps": steps, "learning_rate": learning_rate, "lr_scheduler_type": "constant_with_warmup",
-        "warmup_steps": settings.warmup_steps, "weight_decay": settings.weight_decay, "seed": seed,
-        "per_device_train_batch_size": 1, "logging_steps": max(steps // 40, 1), "save_strategy": "no",
-        "report_to": "none", "use_cpu": True, "disable_tqdm": True,
-    }  # fmt: skip
