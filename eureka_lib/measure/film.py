@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from eureka_lib.measure.maps import TOKENS, attention_maps
-from eureka_lib.measure.probes import Job, Subject, answers, probe
+from eureka_lib.measure.probes import Job, answers, probe
+from eureka_lib.measure.subjects import Subject
 from eureka_lib.progress import Progress
 from eureka_lib.tasks.two_step import TwoStepTask
 
@@ -52,7 +53,7 @@ def develop(subject: Subject, task: TwoStepTask, images: Tensor, samples: int) -
     with Progress("attention maps", len(steps), lines=1) as progress:
         maps = []
         for done, step in enumerate(steps, start=1):
-            maps.append(attention_maps(subject.experiment, subject.run, step, task, images))
+            maps.append(attention_maps(subject, step, task, images))
             progress.update(done)
     found = torch.stack(maps)  # (S, L, H, 5, 5)
     layers, heads = found.shape[1:3]

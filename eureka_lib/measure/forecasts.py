@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from eureka_lib.analysis.forecast import PROBED, SIGNS, early_signs
-from eureka_lib.measure.probes import Job, Subject, accuracies, answers, probe
+from eureka_lib.measure.probes import Job, accuracies, answers, probe
+from eureka_lib.measure.subjects import Subject
 
 CAME, CAME_NOT, TOO_EARLY = "EM within the budget", "no EM within the budget", "EM before the horizon, left out"
 FATES = (CAME, CAME_NOT, TOO_EARLY)

@@ -16,6 +16,7 @@ from eureka_lib.experiments.experiment import Experiment
 from eureka_lib.experiments.trainer import device, quiet_surroundings
 from eureka_lib.measure.logits import label_of
 from eureka_lib.measure.runs import method_of, moment_of
+from eureka_lib.measure.subjects import Subject
 from eureka_lib.progress import Progress
 from eureka_lib.store import Run
 from eureka_lib.tasks.two_step import FIRST, INDICATOR, SECOND, Batch, TwoStepTask
@@ -23,10 +24,8 @@ from eureka_lib.tasks.two_step import FIRST, INDICATOR, SECOND, Batch, TwoStepTa
 RUN = ["run", "method", "seed", "step"]  # what names a kept model in a table
 
 
-def diagnose_runs(
-    experiments: Sequence[Experiment], runs: Sequence[Run], task: TwoStepTask, batch: Batch
-) -> pd.DataFrame:
-    """Every kept model of ``runs`` (of ``experiments``, in their order) on one batch: a row per step and layer.
+def diagnose_runs(subjects: Sequence[Subject], task: TwoStepTask, batch: Batch) -> pd.DataFrame:
+    """Every kept model of ``subjects`` on one batch: a row per step and layer.
 
     Columns run (its key), method, seed, step, layer (from 1); W_Q, W_K, W_V, mean absolute gradients (nats); the same
     of features, as "q at indicators", for each of q, k, v and each of ``PLACES``; the attention's normalised "entropy".
@@ -34,17 +33,17 @@ def diagnose_runs(
     where, tables = device(), []
     images, labels = batch.images.to(where), batch.labels.to(where)
     cells = {"indicators": batch.roles == INDICATOR, "targets": (batch.roles == FIRST) | (batch.roles == SECOND)}
-    total = sum(len(run.weight_steps) for run in runs)
+    total = sum(len(subject.run.weight_steps) for subject in subjects)
     with quiet_surroundings(where), Progress("diagnosing kept models", total, lines=2) as progress:
-        for experiment, run in zip(experiments, runs, strict=True):
+        for subject in subjects:
+            run, smoothing = subject.run, subject.experiment.training.label_smoothing
             for step in run.weight_steps:
-                model = experiment.model_at(run, step, task).to(where)
-                found = diagnose(model, images, labels, cells, experiment.training.label_smoothing)
+                found = diagnose(subject.model(step, task).to(where), images, labels, cells, smoothing)
                 columns = dict(zip(MATRICES, found.weights.T, strict=True)) | {"entropy": found.entropy}
                 for place, sizes in found.features.items():
                     columns |= {f"{name} at {place}": size for name, size in zip(FEATURES, sizes.T, strict=True)}
                 table = pd.DataFrame({name: values.tolist() for name, values in columns.items()})
-                names = (run.key, method_of(run), run.config["model_seed"], step, table.index + 1)
+                names = (run.key, method_of(run), subject.seed, step, table.index + 1)
                 tables.append(table.assign(**dict(zip([*RUN, "layer"], names, strict=True))))
                 progress.update(len(tables))
     table = pd.concat(tables, ignore_index=True)

@@ -121,7 +121,7 @@ def layer_table(rows_of: Mapping[str, WeightsOf], logits: Tensor) -> pd.DataFram
     """
     lines = []
     for layer, rows in enumerate(logits.flatten(1, -2), start=1):
-        sigma = _band("spread", rows.std(-1, correction=0)[None])
+        sigma = _band("spread", rows.var(-1, correction=0).sqrt()[None])
         for method, weights_of in rows_of.items():
             entropy = _band("entropy", normalised_entropy(weights_of(rows))[None])
             lines.append(pd.DataFrame({"layer": layer, "method": method, **sigma, **entropy}))

@@ -13,7 +13,8 @@ from torch import Tensor
 from eureka_lib.analysis.probes import CLS
 from eureka_lib.attention.registry import colour_of
 from eureka_lib.measure.film import PROBED, Film
-from eureka_lib.measure.maps import TOKENS, telling_steps
+from eureka_lib.measure.maps import TOKENS
+from eureka_lib.measure.subjects import telling_steps
 from eureka_lib.plots.live import knobs_above
 from eureka_lib.plots.probes import COLOURS
 from eureka_lib.plots.style import DERIVED, PLOT_WIDTH, derived_line

@@ -12,7 +12,8 @@ from matplotlib.lines import Line2D
 
 from eureka_lib.analysis.probes import ALL_TOKENS, CLS
 from eureka_lib.claims.rules import NOT_YET_MADE, RECOGNISED
-from eureka_lib.measure.probes import GROUPS, Subject, accuracies
+from eureka_lib.measure.probes import GROUPS, accuracies
+from eureka_lib.measure.subjects import Subject
 from eureka_lib.plots.style import DERIVED, PLOT_WIDTH, derived_line, panels
 from eureka_lib.tasks.two_step import TwoStepTask
 

@@ -20,8 +20,8 @@ from eureka_lib.measure.forecasts import CAME, CAME_NOT, TOO_EARLY, fate
 from eureka_lib.measure.gradients import over_layers
 from eureka_lib.measure.methods import count
 from eureka_lib.measure.plateaus import ACCURACY, Plateau
-from eureka_lib.measure.probes import Subject
 from eureka_lib.measure.runs import moment_of
+from eureka_lib.measure.subjects import Subject
 from eureka_lib.measure.tasks import ByTask, title_of
 from eureka_lib.plots.style import DERIVED, PLOT_WIDTH, derived_line, legend_below, small_panels
 from eureka_lib.store import Run

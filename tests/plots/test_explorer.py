@@ -14,7 +14,7 @@ from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run
 from eureka_lib.measure.film import PROBED, develop
 from eureka_lib.measure.heads import TEMPERATURES, Setting, against_temperature, gradients_of, head_of, typical_row
-from eureka_lib.measure.probes import Subject
+from eureka_lib.measure.subjects import Subject
 from eureka_lib.plots import film as films, heads
 from eureka_lib.plots.live import Screen
 from eureka_lib.store import RunStore

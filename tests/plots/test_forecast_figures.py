@@ -14,7 +14,7 @@ from eureka_lib.experiments.profiles import FITTING, HELD_OUT
 from eureka_lib.experiments.run import run
 from eureka_lib.measure import forecasts, probes
 from eureka_lib.measure.forecasts import CAME, CAME_NOT, TOO_EARLY
-from eureka_lib.measure.probes import Subject
+from eureka_lib.measure.subjects import Subject
 from eureka_lib.plots.intervals import plot_scores
 from eureka_lib.plots.seeds import RUN_COLOURS, plot_fates
 from eureka_lib.plots.times import plot_signs

@@ -13,6 +13,7 @@ from eureka_lib.attention.registry import changes_of, colour_of
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run as trained
 from eureka_lib.measure import gradients, heads, maps
+from eureka_lib.measure.subjects import Subject, first_and_last, telling_steps
 from eureka_lib.plots import heads as drawn, seeds
 from eureka_lib.plots.maps import plot_cells
 from eureka_lib.plots.style import panels
@@ -52,13 +53,13 @@ def runs(experiments, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def table(experiments, runs, task, batch):
-    return gradients.diagnose_runs(experiments, runs, task, batch)
+    return gradients.diagnose_runs(list(map(Subject, experiments, runs)), task, batch)
 
 
 def test_a_run_that_is_diagnosed_trains_as_one_that_is_not(tiny, tmp_path, task, batch):
     """Bit for bit: weights are kept beside the training, and looked at after it."""
     looked_at = trained(tiny, RunStore(tmp_path / "with"), weights_every=4)
-    gradients.diagnose_runs([tiny], [looked_at], task, batch)
+    gradients.diagnose_runs([Subject(tiny, looked_at)], task, batch)
     untouched = trained(tiny, RunStore(tmp_path / "without"))
     pd.testing.assert_frame_equal(looked_at.history, untouched.history, check_exact=True)
     assert looked_at.weight_steps == [0, 4, 8, 12] and untouched.weight_steps == []
@@ -94,17 +95,18 @@ def test_which_seeds_and_steps_are_shown(runs):
     late = with_accuracy(runs[1], [0.1, 0.55, 0.55, 0.9, 0.9, 0.9])
     never = with_accuracy(runs[1], [0.1] + [0.55] * 5)
     early = with_accuracy(runs[1], [0.1, 0.55, 0.9, 0.9, 0.9, 0.9])
-    assert maps.first_and_last([late, never, early]) == (2, 1) and maps.first_and_last([late, early]) == (1, 0)
-    assert maps.first_and_last([never]) == (0, 0)
-    assert maps.telling_steps(late) == {"plateau": 4, "before EM": 8, "at the EM": 12, "end": 20}
-    assert list(maps.telling_steps(never).values()) == [5 // 4 * 4, 8, 12, 20]
+    found = [first_and_last([Subject(None, run) for run in some])
+             for some in ([late, never, early], [late, early], [never])]  # fmt: skip
+    assert [[subject.run for subject in pair] for pair in found] == [[early, never], [early, late], [never, never]]
+    assert telling_steps(late) == {"plateau": 4, "before EM": 8, "at the EM": 12, "end": 20}
+    assert list(telling_steps(never).values()) == [5 // 4 * 4, 8, 12, 20]
     few = replace(late, meta={"weights_sha256": {"0": "", "20": ""}})
     with pytest.raises(ValueError, match="kept its weights at 2 steps; at least 5 are needed"):
-        maps.telling_steps(few)
+        telling_steps(few)
 
 
 def test_attention_of_two_seeds(experiments, runs, task, batch):
-    shown = maps.two_seeds(experiments[:2], runs[:2], task, batch.images[:10])
+    shown = maps.two_seeds(list(map(Subject, experiments[:2], runs)), task, batch.images[:10])
     assert list(shown) == ["seed 0: EM at step 12", "seed 1: no EM"]
     assert list(shown["seed 0: EM at step 12"])[2] == "at the EM\nstep 12" and "step 12" in shown["seed 1: no EM"]
     for models in shown.values():

@@ -9,7 +9,8 @@ import pytest
 from eureka_lib.analysis.probes import ALL_TOKENS
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run
-from eureka_lib.measure.probes import Job, Subject, accuracies, answer, answers, early_and_late, probe
+from eureka_lib.measure.probes import Job, accuracies, answer, answers, probe
+from eureka_lib.measure.subjects import Subject, early_and_late
 from eureka_lib.plots import probes
 from eureka_lib.plots.maps import plot_probes
 from eureka_lib.plots.style import use_style
