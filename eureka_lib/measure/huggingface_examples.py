@@ -105,9 +105,9 @@ def map_table(given: dict[str, Example], seed: int) -> pd.DataFrame:
     for (name, example), (method, attention) in product(
         given.items(), (("softmax", "eager"), ("norm_softmax", "norm_softmax"))
     ):
-        weights = example.attention(example.build(attention, seed))[0, 0]
-        rows += [(name, method, *place, float(weights[place]), bool(example.visible[place]))
-                 for place in np.ndindex(*weights.shape)]  # fmt: skip
+        weights = example.attention(example.build(attention, seed))[0, 0].double().numpy()
+        rows += [(name, method, *place, weight, bool(example.visible[place]))
+                 for place, weight in np.ndenumerate(weights)]  # fmt: skip
     return pd.DataFrame(rows, columns=["model", "method", "query", "key", "weight", "visible"])
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -21,25 +22,17 @@ def attention_maps(subject: Subject, step: int, task: TwoStepTask, images: Tenso
     return torch.stack([by_cell(layer.attention.mean(dim=0)) for layer in layers])
 
 
-def two_seeds(subjects: Sequence[Subject], task: TwoStepTask, images: Tensor) -> dict[str, dict[str, Tensor]]:
-    """:func:`attention_maps` of ``first_and_last``, at the ``telling_steps`` of the first, by seed and moment."""
-    first, last = first_and_last(subjects)
-    steps, maps = telling_steps(first.run), {}
-    for subject in (first, last):
-        title = subject.title if subject.moment.happened else f"seed {subject.seed}: no EM"
-        maps[title] = {}
-        for name, step in steps.items():
-            moment = f"{name}\nstep {step}" if subject is first else f"step {step}"
-            maps[title][moment] = attention_maps(subject, step, task, images)
-    return maps
+def attention_table(subjects: Sequence[Subject], task: TwoStepTask, images: Tensor) -> pd.DataFrame:
+    """:func:`attention_maps` of ``first_and_last``, at the ``telling_steps`` of the first.
 
-
-def attention_table(maps: dict[str, dict[str, Tensor]]) -> pd.DataFrame:
-    """The maps of :func:`two_seeds` as a table: seed, moment, layer and head (from 1), from, to, weight."""
-    rows = []
-    for seed, models in maps.items():
-        for moment, model in models.items():
-            for layer, head, query, key in torch.cartesian_prod(*map(torch.arange, model.shape)).tolist():
-                weight = float(model[layer, head, query, key])
-                rows.append((seed, moment.replace("\n", ", "), layer + 1, head + 1, TOKENS[query], TOKENS[key], weight))
+    Columns seed, moment, layer and head (from 1), from, to, weight.
+    """
+    shown, rows = first_and_last(subjects), []
+    for subject in shown:
+        seed = subject.title if subject.moment.happened else f"seed {subject.seed}: no EM"
+        for name, step in telling_steps(shown[0].run).items():
+            moment = f"{name}, step {step}" if subject is shown[0] else f"step {step}"
+            weights = attention_maps(subject, step, task, images)
+            rows += [(seed, moment, layer + 1, head + 1, TOKENS[query], TOKENS[key], weight)
+                     for (layer, head, query, key), weight in np.ndenumerate(weights.double().numpy())]  # fmt: skip
     return pd.DataFrame(rows, columns=["seed", "moment", "layer", "head", "from", "to", "weight"])

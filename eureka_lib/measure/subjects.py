@@ -76,21 +76,19 @@ def by_moment(subjects: Sequence[Subject]) -> list[Subject]:
 
 
 def first_and_last(subjects: Sequence[Subject]) -> list[Subject]:
-    """The run that has its EM first, and one that has none, or the last to have one."""
+    """The run that has its EM first, and one that has none, or the last to have one; one run alone is alone."""
     ordered = by_moment(subjects)
-    return [ordered[0], ordered[-1]]
+    return [ordered[0], *ordered[1:][-1:]]
 
 
 def early_and_late(subjects: Sequence[Subject]) -> list[Subject]:
-    """Two runs to show beside each other: a typical one that jumps, and the last to jump, or one that never does.
+    """A typical run that jumps, and the last to jump, or one that never does; one run alone is alone.
 
-    The typical one has the median EM step of those that jump (the first run if none does); one run alone is returned
-    alone.
+    The typical one has the median EM step of those that jump; it is the first run if none does.
     """
     ordered = by_moment(subjects)
-    jumping = sum(subject.moment.happened for subject in subjects)
-    typical = ordered[max(jumping - 1, 0) // 2]
-    return [typical] if typical is ordered[-1] else [typical, ordered[-1]]
+    typical = max(sum(subject.moment.happened for subject in subjects) - 1, 0) // 2
+    return [ordered[typical], *ordered[typical + 1 :][-1:]]
 
 
 def telling_steps(run: Run) -> dict[str, int]:

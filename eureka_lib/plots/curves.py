@@ -28,6 +28,7 @@ STYLES = {  # of the follow-up's methods, which share their axes: line and marke
     "softmax": ("-", "o"), "norm_softmax_var": ("--", "s"), "sinkhorn": ("-.", "^"), "qr": ("-", "D"),
     QUANTUM: (":", "x"),
 }  # fmt: skip
+MARKERS = {"softmax": "o", "norm_softmax": "s", "norm_softmax_var": "^", "heat_treatment": "D"}  # of the normalisers
 
 
 def plot_schedules(axis: Axes, table: pd.DataFrame) -> None:
@@ -106,18 +107,12 @@ def plot_follow_up(groups: Mapping[tuple[str, float], Sequence[Run]], plateau: f
             for run in groups.get((method, rate), ()):
                 axes[1].plot(x + shift, run.final_accuracy, ".", color=colour, ms=4, alpha=0.5)
     for axis, title in zip(axes, ("published (Born et al. 2025)", "measured here"), strict=True):
-        axis.axhline(plateau, color=DERIVED, ls="--", lw=1, zorder=0)
+        derived_line(axis, plateau, "plateau", outer=True)
         axis.set(title=title, xlabel="learning rate", ylim=(min(0.4, lowest - 0.03), 1.02))
         axis.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates])
     axes[0].set_ylabel("mean final test accuracy")
-    derived_line(axes[1], plateau, "plateau")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     return figure
-
-
-LABELS = {"softmax": "softmax", "norm_softmax": "NormSoftmax", "norm_softmax_var": "NormSoftmax (variance)",
-          "heat_treatment": "sharp softmax"}  # fmt: skip
-MARKERS = {"softmax": "o", "norm_softmax": "s", "norm_softmax_var": "^", "heat_treatment": "D"}
 
 
 def plot_rows(axes: Sequence[Axes], table: pd.DataFrame) -> None:
@@ -189,8 +184,7 @@ def plot_temperatures(axes: Sequence[Axes], table: pd.DataFrame, scale_start: fl
         axis.set(xscale="log", xlabel="scale factor", ylim=(-0.03, 1.05))
         axis.set_title(model.replace(", ", "\n"), fontsize=10)
     axes[0].set_ylabel("normalised entropy")
-    handles, labels = axes[0].get_legend_handles_labels()
-    axes[0].figure.legend(handles, labels, loc="outside lower center", ncols=2, handlelength=2.6)
+    legend_below(axes[0])
 
 
 def plot_scaled_training(axes: Sequence[Axes], table: pd.DataFrame, task: TwoStepTask) -> None:

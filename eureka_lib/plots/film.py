@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from torch import Tensor
 
 from eureka_lib.analysis.probes import CLS
@@ -16,28 +17,19 @@ from eureka_lib.measure.film import PROBED, Film
 from eureka_lib.measure.maps import TOKENS
 from eureka_lib.measure.subjects import telling_steps
 from eureka_lib.plots.live import knobs_above
+from eureka_lib.plots.maps import draw_cells
 from eureka_lib.plots.probes import COLOURS
 from eureka_lib.plots.style import DERIVED, PLOT_WIDTH, derived_line
 from eureka_lib.progress import headless
 
 
-class MapStrip:
-    """The attention maps of one step in a row of axes; the row of CLS is framed."""
-
-    def __init__(self, axes: Sequence[Axes], names: Sequence[str]):
-        self.images = []
-        for axis, name in zip(axes, names, strict=True):
-            self.images.append(axis.imshow(np.zeros((5, 5)), cmap="Greys", vmin=0, vmax=1))
-            axis.set_title(name, fontsize=8, loc="center")
-            axis.set(xticks=[], yticks=[])
-            axis.spines[:].set(visible=True, linewidth=0.5)
-        axes[0].set_yticks(range(5), TOKENS, fontsize=6)
-        axes[0].tick_params(length=0, pad=1)
-
-    def show(self, maps: Tensor) -> None:
-        """Put maps (maps, 5, 5) into the axes."""
-        for image, weights in zip(self.images, maps.numpy(), strict=True):
-            image.set_data(weights)
+def draw_strip(axes: Sequence[Axes], maps: Tensor, names: Sequence[str]) -> list[AxesImage]:
+    """The attention maps (maps, 5, 5) of one step in a row of axes."""
+    images = [draw_cells(axis, weights) for axis, weights in zip(axes, maps.numpy(), strict=True)]
+    for axis, name in zip(axes, names, strict=False):
+        axis.set_title(name, fontsize=8, loc="center")
+    axes[0].set_yticks(range(5), TOKENS, fontsize=6)
+    return images
 
 
 def plot_curves(axes: Sequence[Axes], film: Film) -> None:
@@ -54,14 +46,16 @@ def plot_curves(axes: Sequence[Axes], film: Film) -> None:
                       label=name)  # fmt: skip
     derived_line(accuracy, film.plateau, "plateau")
     accuracy.set(xlabel="training step", ylabel="test accuracy", ylim=(0, 1.03))
+    handles = accuracy.get_legend_handles_labels()
+    accuracy.figure.legend(*handles, loc="outside lower center", ncols=4, fontsize=8)
 
 
-def _layout(figure: Figure, film: Film, strips: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Axes of the curves above, and of ``strips`` rows of maps below."""
+def _layout(figure: Figure, film: Film, strips: int) -> tuple[np.ndarray, np.ndarray]:
+    """Axes of the curves above, which are drawn, and of ``strips`` rows of maps below."""
     above, below = figure.subfigures(2, 1, height_ratios=(2.6, 1.25 * strips))
     curves = above.subplots(1, 2)
-    rows = below.subplots(strips, len(film.names), squeeze=False)
-    return curves, list(rows)
+    plot_curves(curves, film)
+    return curves, below.subplots(strips, len(film.names), squeeze=False)
 
 
 def plot_film(film: Film) -> tuple[Figure, dict[str, int]]:
@@ -69,17 +63,13 @@ def plot_film(film: Film) -> tuple[Figure, dict[str, int]]:
     moments = telling_steps(film.subject.run)
     figure = plt.figure(figsize=(PLOT_WIDTH, 2.6 + 1.25 * len(moments)))
     curves, rows = _layout(figure, film, len(moments))
-    plot_curves(curves, film)
     for letter, (name, step), axes in zip("abcd", moments.items(), rows, strict=True):
-        strip = MapStrip(axes, film.names if letter == "a" else [""] * len(film.names))
-        strip.show(film.maps[film.steps.index(step)])
+        draw_strip(axes, film.maps[film.steps.index(step)], film.names if letter == "a" else ())
         axes[0].set_ylabel(f"{letter}: {name}\nstep {step}", fontsize=8)
         for axis in curves:
             axis.axvline(step, color=DERIVED, lw=0.8, zorder=0)
-            axis.annotate(
-                letter, (step, 1), (0, 2), ("data", "axes fraction"), "offset points", ha="center", fontsize=8
-            )
-    curves[0].figure.legend(*curves[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+            axis.annotate(letter, (step, 1), (0, 2), ("data", "axes fraction"), "offset points", ha="center",
+                          fontsize=8)  # fmt: skip
     return figure, moments
 
 
@@ -89,17 +79,15 @@ class FilmView:
     def __init__(self, figure: Figure, film: Film):
         self.film = film
         curves, (row,) = _layout(figure, film, 1)
-        plot_curves(curves, film)
-        curves[0].figure.legend(*curves[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
         self.cursors = [axis.axvline(0, color="#D55E00", lw=1.5) for axis in curves]
         self.title = curves[0].set_title("step 0")
         self.words = curves[1].set_title("accuracy")
-        self.strip = MapStrip(row, film.names)
+        self.images = draw_strip(row, film.maps[0], film.names)
 
     @property
     def moving(self) -> list[Artist]:
         """What changes with the step."""
-        return [*self.cursors, self.title, self.words, *self.strip.images]
+        return [*self.cursors, self.title, self.words, *self.images]
 
     def show(self, frame: int) -> None:
         """Turn the artists to the kept step of that number, from 0."""
@@ -109,7 +97,8 @@ class FilmView:
             cursor.set_xdata([step, step])
         self.title.set_text(f"step {step}: loss {at['train_loss']:.2f}")
         self.words.set_text(f"accuracy {at['test_accuracy']:.2f}")
-        self.strip.show(self.film.maps[frame])
+        for image, weights in zip(self.images, self.film.maps[frame].numpy(), strict=True):
+            image.set_data(weights)
 
 
 def film_knob(film: Film) -> ipywidgets.VBox | None:

@@ -1,6 +1,6 @@
 """Tables over two axes as heat maps."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -10,6 +10,7 @@ import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from seaborn.utils import relative_luminance
 from torch import Tensor
 
@@ -73,43 +74,38 @@ def plot_attention(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def plot_cells(maps: dict[str, dict[str, Tensor]]) -> Figure:
-    """Attention maps (L, H, 5, 5) by seed and moment, the row of CLS framed: a row per head, a column per moment.
+def draw_cells(axis: Axes, weights: np.ndarray) -> AxesImage:
+    """Attention among CLS and the four cells (5, 5): white is 0 and black is 1."""
+    axis.set(xticks=[], yticks=[])
+    axis.tick_params(length=0, pad=1)
+    axis.spines[:].set(visible=True, linewidth=0.5)
+    return axis.imshow(weights, cmap="Greys", vmin=0, vmax=1)
 
-    ``maps["seed 3"]["step 700"]`` are those of one model. White is 0 and black is 1, everywhere.
-    """
-    n, (layers, heads) = len(next(iter(maps.values()))), next(_models(maps))[1].shape[:2]
-    widths = [width for _ in maps for width in [1] * n + [0.2]][:-1]  # a gap between seeds
-    figure, axes = plt.subplots(layers * heads, len(widths), squeeze=False, width_ratios=widths,
-                                figsize=(PLOT_WIDTH, 1.3 + 0.65 * layers * heads), layout="constrained")  # fmt: skip
+
+def plot_cells(table: pd.DataFrame) -> Figure:
+    """A :func:`eureka_lib.measure.maps.attention_table`, the row of CLS framed: a row per head, a column per moment."""
+    models = dict(list(table.groupby(["seed", "moment"], sort=False)["weight"]))
+    seeds, heads = table["seed"].unique(), table[["layer", "head"]].drop_duplicates().to_numpy()
+    n = len(models) // len(seeds)
+    widths = [width for _ in seeds for width in [1] * n + [0.2]][:-1]  # a gap between seeds
+    figure, axes = plt.subplots(len(heads), len(widths), squeeze=False, width_ratios=widths,
+                                figsize=(PLOT_WIDTH, 1.3 + 0.65 * len(heads)), layout="constrained")  # fmt: skip
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, hspace=0.02)
     for axis in axes[:, n :: n + 1].flat:
         axis.axis("off")
     columns = [column for i, column in enumerate(axes.T) if i % (n + 1) != n]
-    for column, (moment, model) in zip(columns, _models(maps), strict=True):
-        column[0].set_title("\n\n" + moment, fontsize=8, loc="center")
-        for axis, weights in zip(column, model.flatten(0, 1), strict=True):
-            _map(axis, weights)
+    for column, ((_, moment), weights) in zip(columns, models.items(), strict=True):
+        column[0].set_title("\n\n" + moment.replace(", ", "\n"), fontsize=8, loc="center")
+        for axis, cells in zip(column, weights.to_numpy().reshape(-1, 5, 5), strict=True):
+            draw_cells(axis, cells)
+            axis.add_patch(plt.Rectangle((-0.5, -0.5), 5, 1, fill=False, ec="#D55E00", lw=1.5, clip_on=False, zorder=5))
         column[-1].set_xticks(range(5), TOKENS, rotation=90, fontsize=7)
-    for i, axis in enumerate(axes[:, 0]):
+    for axis, (layer, head) in zip(axes[:, 0], heads, strict=True):
         axis.set_yticks(range(5), TOKENS, fontsize=6.5)
-        axis.set_ylabel(f"layer {i // heads + 1}\nhead {i % heads + 1}", fontsize=8)
-    for axis, seed in zip(axes[0, :: n + 1], maps, strict=True):
+        axis.set_ylabel(f"layer {layer}\nhead {head}", fontsize=8)
+    for axis, seed in zip(axes[0, :: n + 1], seeds, strict=True):
         axis.annotate(seed, (0, 1), (0, 32), "axes fraction", "offset points", fontsize=10).set_in_layout(False)
     return figure
-
-
-def _models(maps: dict[str, dict[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
-    for models in maps.values():
-        yield from models.items()
-
-
-def _map(axis: Axes, weights: Tensor) -> None:
-    axis.imshow(weights.numpy(), cmap="Greys", vmin=0, vmax=1)
-    axis.add_patch(plt.Rectangle((-0.5, -0.5), 5, 1, fill=False, ec="#D55E00", lw=1.5, clip_on=False, zorder=5))
-    axis.set(xticks=[], yticks=[])
-    axis.tick_params(length=0, pad=1)
-    axis.spines[:].set(visible=True, linewidth=0.5)
 
 
 def plot_weights(table: pd.DataFrame) -> Figure:

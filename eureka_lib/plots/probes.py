@@ -1,6 +1,7 @@
 """Probes along training, at three phases, and of every run."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -29,15 +30,15 @@ def plot_training(rows: pd.DataFrame, subjects: Sequence[Subject], task: TwoStep
 
     Probes are linear, for "which target" there is an MLP, too (dashed). Plateau and chance are drawn.
     """
-    figure, panels = _panels(subjects)
+    figure, panels = _panels(subjects, "accuracy")
     for tokens, subject, axis in panels:
         history = subject.run.history
         axis.plot(history["step"], history["test_accuracy"], color="black", lw=2, zorder=3)
         _draw_lines(axis, _of(rows[rows["layer"] == rows["layer"].max()], subject, tokens), "accuracy")
-        axis.set(ylim=(0, 1.03), ylabel=f"{tokens}:\naccuracy")
-        derived_line(axis, task.plateau_accuracy, "plateau")
-        derived_line(axis, 1 / task.n_classes, "chance")
-    _finish(figure, panels, [*_group_handles(), Line2D([], [], color="black", lw=2, label="the network itself")])
+        axis.set_ylim(0, 1.03)
+        derived_line(axis, task.plateau_accuracy, "plateau", outer=True)
+        derived_line(axis, 1 / task.n_classes, "chance", outer=True)
+    _legend(figure, [*_group_handles(), Line2D([], [], color="black", lw=2, label="the network itself")])
     return figure
 
 
@@ -46,27 +47,27 @@ def plot_layers(rows: pd.DataFrame, subjects: Sequence[Subject]) -> Figure:
     rows = rows[rows["asked"] == "which target"]
     layers = sorted(rows["layer"].unique())
     colours = dict(zip(layers, sns.color_palette("viridis", len(layers)), strict=True))
-    figure, panels = _panels(subjects)
+    figure, panels = _panels(subjects, "accuracy")
     for tokens, subject, axis in panels:
         for (layer, kind), line in _of(rows, subject, tokens).groupby(["layer", "probe"]):
             axis.plot(line["step"], line["accuracy"], color=colours[layer], lw=1.5, **PROBE_STYLES[kind])
-        axis.set(ylim=(0.4, 1.03), ylabel=f"{tokens}:\naccuracy")
-        derived_line(axis, rows["majority"].iloc[0], "majority")
+        axis.set_ylim(0.4, 1.03)
+        derived_line(axis, rows["majority"].iloc[0], "majority", outer=True)
     handles = [Line2D([], [], color=colour, lw=2, label=f"layer {layer}") for layer, colour in colours.items()]
     lines = [Line2D([], [], color="black", label=kind, **style) for kind, style in PROBE_STYLES.items()]
-    _finish(figure, panels, handles + lines)
+    _legend(figure, handles + lines)
     return figure
 
 
 def plot_codes(rows: pd.DataFrame, subjects: Sequence[Subject]) -> Figure:
     """Length of the online code over that of the uniform one along training, at the last block: below 1, it helps."""
     rows = rows.assign(share=rows["online"] / rows["uniform"])
-    figure, panels = _panels(subjects)
+    figure, panels = _panels(subjects, "code / uniform code")
     for tokens, subject, axis in panels:
         _draw_lines(axis, _of(rows, subject, tokens), "share")
-        axis.set(ylim=(0, None), ylabel=f"{tokens}:\ncode / uniform code")
-        derived_line(axis, 1.0, "no help", decimals=0)
-    _finish(figure, panels, _group_handles())
+        axis.set_ylim(0, None)
+        derived_line(axis, 1.0, "no help", decimals=0, outer=True)
+    _legend(figure, _group_handles())
     return figure
 
 
@@ -125,17 +126,17 @@ def plot_every_run(rows: pd.DataFrame, subjects: Sequence[Subject]) -> Figure:
     return figure
 
 
-def _panels(subjects: Sequence[Subject]) -> tuple[Figure, list[tuple[str, Subject, Axes]]]:
-    """A row per token set and a column per run, each with its EM marked."""
+def _panels(subjects: Sequence[Subject], what: str) -> tuple[Figure, list[tuple[str, Subject, Axes]]]:
+    """A row per token set and a column per run, each with its EM marked; ``what`` is drawn there."""
     figure, axes = plt.subplots(2, len(subjects), figsize=(PLOT_WIDTH, 5.2), squeeze=False, sharex="col", sharey=True)
-    for axis, subject in zip(axes[0], subjects, strict=True):
-        axis.set_title(subject.title, fontsize=10)
-    panels = [(tokens, subject, axis) for tokens, line in zip((ALL_TOKENS, CLS), axes, strict=True)
-              for subject, axis in zip(subjects, line, strict=True)]  # fmt: skip
-    for _, subject, axis in panels:
-        axis.set_xlabel("training step")
+    panels = [(*place, axis) for place, axis in zip(product((ALL_TOKENS, CLS), subjects), axes.flat, strict=True)]
+    for tokens, subject, axis in panels:
+        axis.set(xlabel="training step", ylabel=f"{tokens}:\n{what}")
+        axis.label_outer()
         if subject.moment.happened:
             axis.axvline(subject.moment.step, color=DERIVED, lw=1.2, ls=":", zorder=0)
+    for axis, subject in zip(axes[0], subjects, strict=True):
+        axis.set_title(subject.title, fontsize=10)
     return figure, panels
 
 
@@ -155,12 +156,6 @@ def _group_handles() -> list[Line2D]:
     return [*lines, Line2D([], [], color=COLOURS["which target"], ls="--", label="which target, MLP")]
 
 
-def _finish(figure: Figure, panels: Sequence[tuple[str, Subject, Axes]], handles: Sequence[Line2D]) -> None:
-    """Outer labels only, and one legend under the figure."""
-    for _, _, axis in panels:
-        axis.label_outer()
-        if not axis.get_subplotspec().is_last_col():
-            for text in list(axis.texts):
-                text.remove()  # the derived lines are named at the right end of the row
+def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
     moment = Line2D([], [], color=DERIVED, lw=1.2, ls=":", label="Eureka-moment")
     figure.legend(handles=[*handles, moment], loc="outside lower center", ncols=4, fontsize=9)
