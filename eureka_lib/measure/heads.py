@@ -1,7 +1,7 @@
 """One attention head on random tokens: what the Jacobian of its softmax lets through to W_Q and W_K.
 
-Its W_Q and W_K may be small or large, so that its logits have any spread that one asks for; its temperature may be any,
-and its keys more or less alike. A random gradient arrives at what it says.
+Its W_Q and W_K may be small or large, so that its logits have any standard deviation that one asks for; its temperature
+may be any, and its keys more or less alike. A random gradient arrives at what it says.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from torch import Tensor
 from eureka_lib.analysis.gradients import MATRICES
 from eureka_lib.validation import check_real, check_whole
 
-SPREADS = np.logspace(-2, 2, 41)  # standard deviations of the scaled logits
+STDS = np.logspace(-2, 2, 41)  # standard deviations of the scaled logits
 TEMPERATURES = np.logspace(-2, 2, 25)  # in multiples of the usual one
 MOST_KEYS = 64
 ROWS = 256  # of attention, over which a typical one is found: few enough for a knob to answer at once
@@ -31,7 +31,7 @@ class Head:
     tokens: Tensor  # (B, N, C): what queries and keys are made of
     contents: Tensor  # (B, N, C): what values are made of
     matrices: Tensor  # (3, C, C): W_Q, W_K, W_V
-    pull: Tensor  # (B, N, C): the gradient that arrives at what the head says
+    upstream: Tensor  # (B, N, C): the gradient that arrives at what the head says
     temperature: float = 1.0  # in multiples of the usual one
 
     @property
@@ -41,20 +41,21 @@ class Head:
 
 
 def random_head(keys: int, seed: int, width: int = 16, samples: int = 64) -> Head:
-    """A head on Gaussian tokens with Gaussian weights and gradients; W_Q and W_K give scaled logits of RMS spread 1.
+    """A head on Gaussian tokens with Gaussian weights and gradients.
 
+    The standard deviations of its rows of scaled logits have a root mean square of 1.
     Values read the same of a token as queries and keys do.
     """
     generator = torch.Generator().manual_seed(seed)
-    tokens, matrices, pull = (torch.randn(*shape, width, generator=generator, dtype=torch.float64)
+    tokens, matrices, upstream = (torch.randn(*shape, width, generator=generator, dtype=torch.float64)
                               for shape in ((samples, keys), (3, width), (samples, keys)))  # fmt: skip
-    head = Head(tokens, tokens, matrices * width**-0.5, pull)
+    head = Head(tokens, tokens, matrices * width**-0.5, upstream)
     size = logits_of(head).std(-1, correction=0).square().mean().sqrt()
-    return with_spread(head, float(1 / size))
+    return with_std(head, float(1 / size))
 
 
-def with_spread(head: Head, factor: float) -> Head:
-    """The head with W_Q and W_K each multiplied by the root of ``factor``: the spread of the logits by ``factor``."""
+def with_std(head: Head, factor: float) -> Head:
+    """The head with W_Q and W_K each multiplied by the root of ``factor``, the logits by ``factor``."""
     factors = torch.tensor([factor**0.5, factor**0.5, 1.0], dtype=torch.float64)
     return replace(head, matrices=head.matrices * factors[:, None, None])
 
@@ -66,23 +67,23 @@ def logits_of(head: Head) -> Tensor:
 
 
 def gradients_of(head: Head) -> Tensor:
-    """What the median row gives to W_Q, W_K and W_V, (3,): mean absolute gradients of the loss <pull, p v> of one row.
+    """What the median row gives to W_Q, W_K and W_V, (3,): mean absolute gradients of the loss <u, p v> of one row.
 
-    With a_j = <pull, v_j>, the gradient at weight j, the logits receive g = s (diag(p) - p p^T) a. From there on it is
-    matrix times outer product: g k x^T for W_Q, q (g x)^T for W_K, and past the Jacobian pull (p y)^T for W_V, where x
-    is what queries and keys are made of, and y what values are made of.
+    With the upstream gradient u and a_j = <u, v_j>, the gradient at weight j, the logits receive
+    g = s (diag(p) - p p^T) a. From there on it is matrix times outer product: g k x^T for W_Q, q (g x)^T for W_K, and
+    past the Jacobian u (p y)^T for W_V, where x is what queries and keys are made of, and y what values are made of.
     """
     x, y, (w_q, w_k, w_v) = head.tokens, head.contents, head.matrices
     q, k, v = x @ w_q.T, x @ w_k.T, y @ w_v.T
-    p, a = torch.softmax(logits_of(head), -1), head.pull @ v.transpose(-2, -1)  # both (B, N, N)
+    p, a = torch.softmax(logits_of(head), -1), head.upstream @ v.transpose(-2, -1)  # both (B, N, N)
     g = head.scale * p * (a - (p * a).sum(-1, keepdim=True))
-    outer_products = ((g @ k, x), (q, g @ x), (head.pull, p @ y))  # mean of |u w^T|: mean of |u| times mean of |w|
+    outer_products = ((g @ k, x), (q, g @ x), (head.upstream, p @ y))  # mean of |u w^T|: mean of |u| times mean of |w|
     sizes = [left.abs().mean(-1) * right.abs().mean(-1) for left, right in outer_products]
     return torch.stack([size.flatten().median() for size in sizes])
 
 
 def typical_row(head: Head) -> Tensor:
-    """The scaled logits (N,) of the row whose spread is closest to the root-mean-square one."""
+    """The scaled logits (N,) of the row whose standard deviation is closest to the root mean square of all."""
     rows = logits_of(head).flatten(0, 1)
     sizes = rows.std(-1, correction=0)
     return rows[(sizes - sizes.square().mean().sqrt()).abs().argmin()]
@@ -125,9 +126,9 @@ def head_of(setting: Setting, seed: int = 0) -> Head:
     return replace(head, tokens=tokens, contents=contents, temperature=setting.temperature)
 
 
-def against_spread(head: Head) -> pd.DataFrame:
-    """:func:`gradients_of` the head at each of ``SPREADS``: columns W_Q, W_K, W_V, spread."""
-    return _gradients([with_spread(head, float(size)) for size in SPREADS]).assign(spread=SPREADS)
+def against_std(head: Head) -> pd.DataFrame:
+    """:func:`gradients_of` the head at each of ``STDS``: columns W_Q, W_K, W_V, and ``spread``, as tables call it."""
+    return _gradients([with_std(head, float(size)) for size in STDS]).assign(spread=STDS)
 
 
 def against_temperature(head: Head) -> pd.DataFrame:

@@ -1,8 +1,8 @@
-"""One row of attention logits, in numbers and pictures: what each normaliser makes of its spread.
+"""Rows of attention logits in numbers: what each normaliser makes of their standard deviation.
 
-The spread sigma of a row is the population standard deviation of its unscaled logits q·k over the keys. It decides how
-even the weights are, and how much gradient comes back through them to W_Q and W_K. Here are the quantities that the
-notebook on NormSoftmax plots: computed from any function of a row's logits, or from a model at its initial weights.
+That of a row is sigma, the population standard deviation of its unscaled logits q·k over the keys; the tables call it
+``spread``. It decides how even the weights are, and how much gradient comes back through them to W_Q and W_K. All is
+computed from any function of a row's logits, or from a model at its initial weights.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from eureka_lib.attention.registry import METHODS, short_label_of
 
 WeightsOf = Callable[[Tensor], Tensor]  # unscaled logits (..., K) -> weights (..., K)
 BAND = (0.05, 0.5, 0.95)  # quantiles: low end, line, high end
-DIVISORS = {  # what a row of logits of spread sigma is divided by, the effective temperature
+DIVISORS = {  # what a row of logits of standard deviation sigma is divided by, the effective temperature
     "softmax": lambda sigma, scale: np.full_like(sigma, 1 / scale),
     "norm_softmax": lambda sigma, scale: np.minimum(sigma, 1 / scale),
     "norm_softmax_var": lambda sigma, scale: np.minimum(sigma**2, 1 / scale),
@@ -39,7 +39,7 @@ def label_of(method: str) -> str:
 
 
 def random_rows(n: int, keys: int, generator: torch.Generator) -> Tensor:
-    """``n`` rows of Gaussian logits (n, keys), float64, each of mean 0 and of spread exactly 1."""
+    """``n`` rows of Gaussian logits (n, keys), float64, each of mean 0 and standard deviation 1."""
     rows = torch.randn(n, keys, generator=generator, dtype=torch.float64)
     return (rows - rows.mean(-1, keepdim=True)) / rows.std(-1, correction=0, keepdim=True)
 
@@ -64,22 +64,22 @@ def jacobian_size(weights_of: WeightsOf, logits: Tensor) -> Tensor:
 
 
 def crossovers(scale: float) -> dict[str, float]:
-    """The spread from which on each NormSoftmax is the plain softmax: sigma = 1/s, and sigma^2 = 1/s."""
+    """The sigma from which on each NormSoftmax is the plain softmax: sigma = 1/s, and sigma^2 = 1/s."""
     return {"norm_softmax": 1 / scale, "norm_softmax_var": scale**-0.5}
 
 
-def row_table(rows_of: Mapping[str, WeightsOf], row: Tensor, spreads: Sequence[float]) -> pd.DataFrame:
-    """The weights of one ``row`` of unit spread, stretched to each of ``spreads``: one line per method, spread, key."""
+def row_table(rows_of: Mapping[str, WeightsOf], row: Tensor, stds: Sequence[float]) -> pd.DataFrame:
+    """The weights of ``row``, whose sigma is 1, times each of ``stds``: one line per method, spread and key."""
     return pd.concat([
         pd.DataFrame({"method": method, "spread": size, "key": range(1, len(row) + 1),
                       "weight": weights_of(size * row)})
-        for method, weights_of in rows_of.items() for size in spreads
+        for method, weights_of in rows_of.items() for size in stds
     ], ignore_index=True)  # fmt: skip
 
 
-def divisor_table(spreads: Sequence[float], scale: float) -> pd.DataFrame:
-    """The effective temperature of each normaliser against the spread, and the spread of the logits divided by it."""
-    sigma = np.asarray(spreads, dtype=float)
+def divisor_table(stds: Sequence[float], scale: float) -> pd.DataFrame:
+    """The effective temperature of each normaliser against sigma, and the sigma of the logits divided by it."""
+    sigma = np.asarray(stds, dtype=float)
     return pd.concat([
         pd.DataFrame({"method": method, "spread": sigma, "divisor": divisor(sigma, scale),
                       "spread_after": sigma / divisor(sigma, scale)})
@@ -87,17 +87,17 @@ def divisor_table(spreads: Sequence[float], scale: float) -> pd.DataFrame:
     ], ignore_index=True)  # fmt: skip
 
 
-def spread_table(rows_of: Mapping[str, WeightsOf], unit_rows: Tensor, spreads: Sequence[float]) -> pd.DataFrame:
-    """Normalised entropy and Jacobian size of ``unit_rows`` (n, K) stretched to each spread: quantiles over the rows.
+def std_table(rows_of: Mapping[str, WeightsOf], unit_rows: Tensor, stds: Sequence[float]) -> pd.DataFrame:
+    """Normalised entropy and Jacobian size of ``unit_rows`` (n, K) times each of ``stds``: quantiles over rows.
 
     Columns keys, method, spread, and for each of ``entropy`` and ``jacobian`` its ``_low``, ``_median``, ``_high``.
     """
-    logits = torch.tensor(spreads, dtype=torch.float64)[:, None, None] * unit_rows
+    logits = torch.tensor(stds, dtype=torch.float64)[:, None, None] * unit_rows
     tables = []
     for method, weights_of in rows_of.items():
         measured = {"entropy": normalised_entropy(weights_of(logits)), "jacobian": jacobian_size(weights_of, logits)}
         columns = {name: values for kind, sizes in measured.items() for name, values in _band(kind, sizes).items()}
-        tables.append(pd.DataFrame({"keys": unit_rows.shape[-1], "method": method, "spread": spreads, **columns}))
+        tables.append(pd.DataFrame({"keys": unit_rows.shape[-1], "method": method, "spread": stds, **columns}))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -114,9 +114,9 @@ def attention_logits(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def layer_table(rows_of: Mapping[str, WeightsOf], logits: Tensor) -> pd.DataFrame:
-    """Spread of a model's rows, and normalised entropy after each method: quantiles over a layer's samples and heads.
+    """The sigma of a model's rows, and normalised entropy after each method: quantiles over samples and heads.
 
-    ``logits`` (L, B, H, Q, K). One line per layer (from 1) and method; columns as in :func:`spread_table`, with
+    ``logits`` (L, B, H, Q, K). One line per layer (from 1) and method; columns as in :func:`std_table`, with
     ``spread_low``, ``spread_median``, ``spread_high``.
     """
     lines = []

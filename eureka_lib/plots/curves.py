@@ -116,7 +116,7 @@ def plot_follow_up(groups: Mapping[tuple[str, float], Sequence[Run]], plateau: f
 
 
 def plot_rows(axes: Sequence[Axes], table: pd.DataFrame) -> None:
-    """A :func:`row_table`, one panel per spread: the weight of each key under each method."""
+    """A :func:`row_table`, one panel per sigma: the weight of each key under each method."""
     for axis, (size, group) in zip(axes, table.groupby("spread"), strict=True):
         for method, one in group.groupby("method", sort=False):
             axis.plot(one["key"], one["weight"], **_line(method), marker=MARKERS.get(method, "v"), ms=5)
@@ -141,8 +141,8 @@ def plot_divisors(axes: Sequence[Axes], table: pd.DataFrame, scale: float) -> No
     legend_below(axes[0])
 
 
-def plot_against_spread(axes: Sequence[Axes], table: pd.DataFrame, kind: str, scale: float) -> None:
-    """The column ``kind`` ("entropy" or "jacobian") of a :func:`spread_table` with its band, one panel per size."""
+def plot_against_std(axes: Sequence[Axes], table: pd.DataFrame, kind: str, scale: float) -> None:
+    """The column ``kind`` ("entropy" or "jacobian") of a :func:`std_table` with its band, one panel per size."""
     for axis, (keys, group) in zip(axes, table.groupby("keys"), strict=True):
         for method, one in group.groupby("method", sort=False):
             axis.plot(one["spread"], one[f"{kind}_median"], **_line(method))

@@ -24,7 +24,7 @@ from eureka_lib.measure.heads import (
     gradients_of,
     head_of,
     typical_row,
-    with_spread,
+    with_std,
 )
 from eureka_lib.measure.logits import softmax_jacobian
 from eureka_lib.plots.live import knobs_above
@@ -88,9 +88,9 @@ def plot_heads(shown: Sequence[tuple[str, Head, pd.DataFrame, float]], x: str) -
     return figure
 
 
-def plot_spreads(head: Head, table: pd.DataFrame, spreads: Sequence[float]) -> Figure:
-    """The head at each of ``spreads`` of its logits; ``table``: :func:`eureka_lib.measure.heads.against_spread`."""
-    return plot_heads([(f"spread {size:.3g}", with_spread(head, size), table, size) for size in spreads], "spread")
+def plot_stds(head: Head, table: pd.DataFrame, stds: Sequence[float]) -> Figure:
+    """The head at each of ``stds``, standard deviations of its logits; ``table``: its ``against_std``."""
+    return plot_heads([(f"spread {size:.3g}", with_std(head, size), table, size) for size in stds], "spread")
 
 
 def plot_settings(settings: Sequence[Setting]) -> tuple[Figure, pd.DataFrame]:
@@ -103,14 +103,14 @@ def plot_settings(settings: Sequence[Setting]) -> tuple[Figure, pd.DataFrame]:
     return figure, pd.concat(tables, ignore_index=True)
 
 
-def spread_knob(head: Head, table: pd.DataFrame) -> ipywidgets.VBox | None:
-    """The three panels with a slider for the spread; None, and no widget at all, in a run that nobody watches."""
+def std_knob(head: Head, table: pd.DataFrame) -> ipywidgets.VBox | None:
+    """The three panels with a slider for the logits' standard deviation; no widget in a run that nobody watches."""
     if headless():
         print("A slider for the spread stands here if somebody looks on.")
         return None
     figure, view = _view("spread")
     knob = ipywidgets.FloatLogSlider(value=1.0, min=-2, max=2, step=0.05, description="spread")
-    return knobs_above(figure, view.moving, [knob], lambda size: view.show(with_spread(head, size), table, size))
+    return knobs_above(figure, view.moving, [knob], lambda size: view.show(with_std(head, size), table, size))
 
 
 def setting_knobs() -> ipywidgets.VBox | None:

@@ -170,11 +170,11 @@ def _draw_map(axis: Axes, rows: pd.DataFrame) -> None:
     axis.tick_params(length=0)
 
 
-def plot_jacobians(row: Tensor, spreads: Sequence[float], scale: float) -> Figure:
-    """Softmax of one row at several spreads: above the weights, below diag(p) - p p^T and its size."""
-    figure, axes = plt.subplots(2, len(spreads), figsize=(PLOT_WIDTH, 3.7), height_ratios=[1, 1.25], squeeze=False)
+def plot_jacobians(row: Tensor, stds: Sequence[float], scale: float) -> Figure:
+    """Softmax of one row at several standard deviations: above the weights, below diag(p) - p p^T and its size."""
+    figure, axes = plt.subplots(2, len(stds), figsize=(PLOT_WIDTH, 3.7), height_ratios=[1, 1.25], squeeze=False)
     names = [str(key) for key in range(1, len(row) + 1)]
-    for size, above, below in zip(spreads, axes[0], axes[1], strict=True):
+    for size, above, below in zip(stds, axes[0], axes[1], strict=True):
         weights = softmax(size * row, torch.tensor(scale, dtype=row.dtype))
         jacobian = softmax_jacobian(weights)
         above.bar(names, weights.numpy(), color=colour_of("softmax"))

@@ -16,7 +16,7 @@ def head():
 
 def test_the_heads_logits_have_the_spread_asked_for(head):
     for factor in (0.1, 1.0, 7.0):
-        sizes = heads.logits_of(heads.with_spread(head, factor)).std(-1, correction=0)
+        sizes = heads.logits_of(heads.with_std(head, factor)).std(-1, correction=0)
         assert float(sizes.square().mean().sqrt()) == pytest.approx(factor)
 
 
@@ -28,14 +28,14 @@ def test_a_rows_gradients_are_those_of_autograd():
             matrices, x = head.matrices.clone().requires_grad_(), head.tokens[sample]
             q, k, v = (x @ matrix.T for matrix in matrices)
             said = torch.softmax(q @ k.T / 2, -1)[row] @ v  # s = 1/sqrt(4)
-            (gradient,) = torch.autograd.grad(said @ head.pull[sample, row], matrices)
+            (gradient,) = torch.autograd.grad(said @ head.upstream[sample, row], matrices)
             sizes.append(gradient.abs().mean(dim=(1, 2)))
     expected = torch.stack(sizes).median(dim=0).values
     assert heads.gradients_of(head).tolist() == pytest.approx(expected.tolist(), rel=1e-9)
 
 
 def test_queries_and_keys_starve_at_both_ends_and_values_at_none(head):
-    flat, between, sharp = (heads.gradients_of(heads.with_spread(head, sigma)) for sigma in (0.01, 1.5, 50.0))
+    flat, between, sharp = (heads.gradients_of(heads.with_std(head, sigma)) for sigma in (0.01, 1.5, 50.0))
     assert (flat[:2] < 0.2 * between[:2]).all() and (sharp[:2] < 1e-3 * between[:2]).all()
     assert 1 / 4 < flat[2] / between[2] < 4 and 1 / 4 < sharp[2] / between[2] < 4
 

@@ -124,7 +124,7 @@ def test_spread_after_division():
 
 def test_spread_table_holds_quantiles_of_the_definitions():
     rows, spreads = some_rows(9), [0.2, 4.0]
-    table = lf.spread_table(METHODS, rows, spreads).set_index(["method", "spread"])
+    table = lf.std_table(METHODS, rows, spreads).set_index(["method", "spread"])
     for (method, sigma), line in table.iterrows():
         p = METHODS[method](sigma * rows)
         entropy = -torch.special.xlogy(p, p).sum(-1) / math.log(5)
@@ -137,14 +137,14 @@ def test_spread_table_holds_quantiles_of_the_definitions():
 
 def test_flat_softmax_rows_pass_s_over_n_and_norm_softmax_one_over_sigma():
     rows = some_rows(16, 197)
-    table = lf.spread_table(METHODS, rows, [1e-3, 1e-2]).set_index(["method", "spread"])["jacobian_median"]
+    table = lf.std_table(METHODS, rows, [1e-3, 1e-2]).set_index(["method", "spread"])["jacobian_median"]
     assert table["softmax", 1e-3] == pytest.approx(SCALE * 196**0.5 / 197**1.5, rel=1e-3)
     assert table["norm_softmax", 1e-3] == pytest.approx(10 * table["norm_softmax", 1e-2])
 
 
 def test_unit_spread_has_the_entropy_of_many_gaussian_keys():
     """log N - 1/2, over log N."""
-    table = lf.spread_table({"norm_softmax": METHODS["norm_softmax"]}, some_rows(8, 1000), [0.1])
+    table = lf.std_table({"norm_softmax": METHODS["norm_softmax"]}, some_rows(8, 1000), [0.1])
     assert table["entropy_median"].item() == pytest.approx(1 - 0.5 / math.log(1000), abs=0.01)
 
 

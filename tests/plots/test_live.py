@@ -38,15 +38,15 @@ def head():
 
 
 def test_settings_show_weights_jacobian_and_gradients(head):
-    curve = heads.against_spread(head)
-    figure = drawn.plot_spreads(head, curve, [0.1, 10.0])
+    curve = heads.against_std(head)
+    figure = drawn.plot_stds(head, curve, [0.1, 10.0])
     for i, sigma in enumerate((0.1, 10.0)):
         weights, jacobian, sizes = figure.axes[3 * i : 3 * i + 3]
         p = torch.softmax(sigma * heads.typical_row(head), -1)
         assert np.allclose(weights.patches[0].get_data().values, p)
         assert np.allclose(jacobian.get_images()[0].get_array(), torch.diag(p) - torch.outer(p, p))
         dots = [line.get_ydata()[0] for line in sizes.get_lines() if line.get_marker() == "o"]
-        assert dots == pytest.approx(heads.gradients_of(heads.with_spread(head, sigma)).tolist())
+        assert dots == pytest.approx(heads.gradients_of(heads.with_std(head, sigma)).tolist())
 
 
 def test_panels_show_what_was_computed():
@@ -109,8 +109,8 @@ def test_a_screen_paints_what_matplotlib_would():
 
 def test_the_slider_moves_the_picture(head, monkeypatch):
     monkeypatch.delenv("EUREKA_HEADLESS")
-    curve = heads.against_spread(head)
-    knob, picture = drawn.spread_knob(head, curve).children
+    curve = heads.against_std(head)
+    knob, picture = drawn.std_knob(head, curve).children
     assert isinstance(knob, ipywidgets.FloatLogSlider) and bytes(picture.value[:4]) == b"\x89PNG"
     before = bytes(picture.value)
     knob.value = 10.0
@@ -122,7 +122,7 @@ def test_the_slider_moves_the_picture(head, monkeypatch):
 def test_nobody_gets_knobs_in_a_headless_run(head, film, monkeypatch, capsys):
     monkeypatch.setattr(drawn, "ipywidgets", None)  # building a widget would fail
     monkeypatch.setattr(films, "ipywidgets", None)
-    assert drawn.spread_knob(head, heads.against_spread(head)) is None
+    assert drawn.std_knob(head, heads.against_std(head)) is None
     assert drawn.setting_knobs() is None and films.film_knob(film) is None
     assert "sliders" in capsys.readouterr().out
 

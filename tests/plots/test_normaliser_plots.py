@@ -19,9 +19,9 @@ pytestmark = pytest.mark.usefixtures("house_style")
 
 
 def test_plotted_values_are_the_tables():
-    table = lf.spread_table(METHODS, lf.random_rows(6, 5, torch.Generator().manual_seed(1)), [0.1, 1.0, 10.0])
+    table = lf.std_table(METHODS, lf.random_rows(6, 5, torch.Generator().manual_seed(1)), [0.1, 1.0, 10.0])
     figure, axes = panels(1)
-    curves.plot_against_spread(axes, table, "entropy", SCALE)
+    curves.plot_against_std(axes, table, "entropy", SCALE)
     lines = {line.get_label(): line for line in axes[0].get_lines()}
     for method in METHODS:
         one = table[table["method"] == method]
