@@ -1,7 +1,5 @@
 """Forecasts: no seed is used twice, and the table of early signs, on runs whose fate is known."""
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
 
@@ -14,21 +12,12 @@ from eureka_lib.experiments.run import run
 from eureka_lib.measure import forecasts, probes
 from eureka_lib.measure.forecasts import CAME, CAME_NOT, TOO_EARLY
 from eureka_lib.measure.subjects import Subject
-from eureka_lib.store import Run, RunStore
+from eureka_lib.store import RunStore
+from tests.planted import subjects
 
-STEPS = list(range(0, 110, 5))
+STEPS = range(0, 110, 5)
 HORIZON = 10
-
-
-def planted(jump_at, seed=0):
-    """A run that jumps at ``jump_at``, with a test loss that tells it."""
-    experiment = profiles.get("smoke").forecast.base.vary(seed=seed)
-    accuracy = [0.97 if step >= jump_at else 0.55 for step in STEPS]
-    history = pd.DataFrame({"step": STEPS, "test_accuracy": accuracy, "test_loss": [jump_at / 100.0] * len(STEPS)})
-    return Subject(experiment, Run(Path(f"run{seed}"), experiment.config(), history, {"status": "finished"}))
-
-
-SUBJECTS = [planted(jump, seed) for seed, jump in enumerate([5, 40, 60, 999])]
+SUBJECTS = subjects(profiles.get("smoke").forecast.base, 5, 40, 60, 999, steps=STEPS, test_loss=0.5)
 
 
 @pytest.fixture(scope="module")

@@ -1,53 +1,39 @@
 """Which runs and steps are looked into."""
 
 from dataclasses import replace
-from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from eureka_lib.experiments import profiles
 from eureka_lib.measure.subjects import Subject, early_and_late, first_and_last, telling_steps
-from eureka_lib.store import Run
+from tests.planted import planted, subjects
 
 KEPT = range(0, 1050, 50)
-
-
-def planted(jump_at, seed=0):
-    """A run that jumps at ``jump_at`` and kept its weights every 50 steps."""
-    experiment = profiles.get("smoke").anatomy.vary(seed=seed)
-    accuracy = [0.97 if step >= jump_at else 0.55 for step in KEPT]
-    history = pd.DataFrame({"step": KEPT, "test_accuracy": accuracy})
-    meta = {"status": "finished", "weights_sha256": {str(step): "" for step in KEPT}}
-    return Subject(experiment, Run(Path(f"run{seed}"), experiment.config(), history, meta))
+ANATOMY = profiles.get("smoke").anatomy
 
 
 def test_steps_of_a_run():
-    jumps, never = planted(600), planted(9999)
+    jumps, never = subjects(ANATOMY, 600, 9999)
     assert jumps.phases == {"start": 0, "half-way": 300, "end": 1000} and never.halfway == 500
     assert never.checkpoints(5) == [0, 250, 500, 750, 1000] and never.checkpoints(1) == [0]
     assert jumps.checkpoints(5) == [0, 250, 450, 500, 550, 600, 650, 750, 1000]  # and those around the EM
     assert jumps.checkpoints(100) == never.checkpoints(100) == list(KEPT)
-    assert jumps.title == "seed 0: EM at step 600" and never.title == "seed 0: no EM by step 1000"
+    assert jumps.title == "seed 0: EM at step 600" and never.title == "seed 1: no EM by step 1000"
 
 
 def test_a_typical_run_stands_beside_the_last():
     def chosen(*jumps):
-        subjects = [planted(jump, seed) for seed, jump in enumerate(jumps)]
-        return [subject.seed for subject in early_and_late(subjects)]
+        return [subject.seed for subject in early_and_late(subjects(ANATOMY, *jumps))]
 
     assert chosen(900, 9999, 300, 500) == [3, 1]  # the median of those that jump; the one that never does
     assert chosen(900, 300, 500) == [2, 0]  # all jump: the median and the last
     assert chosen(9999, 9999) == [0, 1] and chosen(300) == [0]
 
 
-def brief(*accuracy, seed=0):
+def brief(*accuracy):
     """A run that was evaluated, and kept its weights, every 4 steps."""
-    subject = planted(0, seed)
-    steps = range(0, 4 * len(accuracy), 4)
-    history = pd.DataFrame({"step": steps, "test_accuracy": accuracy})
-    run = replace(subject.run, history=history, meta={"weights_sha256": {str(step): "" for step in steps}})
-    return replace(subject, run=run)
+    run = planted(ANATOMY, 0, range(0, 4 * len(accuracy), 4))
+    return Subject(ANATOMY, replace(run, history=run.history.assign(test_accuracy=accuracy)))
 
 
 def test_which_seeds_and_steps_are_shown():

@@ -1,7 +1,5 @@
 """Forecasts as pictures: every run is there, and the values are the tables'."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,26 +9,15 @@ from eureka_lib.analysis.forecast import PREDICTORS, QUESTIONS, SIGNS
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.profiles import FITTING, HELD_OUT
 from eureka_lib.measure import forecasts
-from eureka_lib.measure.subjects import Subject
 from eureka_lib.plots.intervals import plot_scores
 from eureka_lib.plots.seeds import RUN_COLOURS, plot_fates
 from eureka_lib.plots.times import plot_signs
-from eureka_lib.store import Run
+from tests.planted import subjects
 
 pytestmark = pytest.mark.usefixtures("house_style")
-STEPS = list(range(0, 110, 5))
+STEPS = range(0, 110, 5)
 HORIZON = 10
-
-
-def planted(jump_at, seed=0):
-    """A run that jumps at ``jump_at``, with a test loss that tells it."""
-    experiment = profiles.get("smoke").forecast.base.vary(seed=seed)
-    accuracy = [0.97 if step >= jump_at else 0.55 for step in STEPS]
-    history = pd.DataFrame({"step": STEPS, "test_accuracy": accuracy, "test_loss": [jump_at / 100.0] * len(STEPS)})
-    return Subject(experiment, Run(Path(f"run{seed}"), experiment.config(), history, {"status": "finished"}))
-
-
-SUBJECTS = [planted(jump, seed) for seed, jump in enumerate([5, 40, 60, 999])]
+SUBJECTS = subjects(profiles.get("smoke").forecast.base, 5, 40, 60, 999, steps=STEPS, test_loss=0.5)
 
 
 def signs(n, seed):
