@@ -1,8 +1,9 @@
 """Where things live.
 
 All paths follow from the checkout's root, so a notebook gives the same answer from Jupyter, papermill, nbval or a
-terminal, whatever the working directory. Three environment variables move the products elsewhere (the tests use
-them): ``EUREKA_STORE`` for the trained runs, ``EUREKA_FIGURES`` for the figures, ``EUREKA_DATA`` for downloads.
+terminal, whatever the working directory. Environment variables move the products elsewhere (the tests use them):
+``EUREKA_STORE`` for the trained runs, ``EUREKA_FIGURES`` for the figures, ``EUREKA_DATA`` for downloads;
+``EUREKA_RELEASED`` names another folder of released runs (one without any, and all is trained).
 """
 
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 DEFAULT_PROFILE = "laptop"
-VARIABLES = ("EUREKA_STORE", "EUREKA_FIGURES", "EUREKA_DATA")
+VARIABLES = ("EUREKA_STORE", "EUREKA_FIGURES", "EUREKA_DATA", "EUREKA_RELEASED")
 PLAYED = "played"  # subfolder of a profile's figures for runs with other parameters than the defaults
 
 
@@ -57,6 +58,11 @@ def write_if_changed(path: Path, data: bytes) -> None:
 def store_dir() -> Path:
     """Folder of the run store."""
     return _chosen("EUREKA_STORE") or _checkout("EUREKA_STORE") / "runs"
+
+
+def released_dir() -> Path:
+    """Folder of the runs that come with the checkout."""
+    return _chosen("EUREKA_RELEASED") or ROOT / "figures" / "runs"
 
 
 def figures_dir(profile: str) -> Path:

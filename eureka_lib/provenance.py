@@ -31,8 +31,12 @@ def _installed(name: str) -> str | None:
 
 @lru_cache(maxsize=1)
 def machine() -> dict[str, str | int]:
-    """The processor (and GPU, if there is one) that this process runs on, and its operating system."""
-    facts = {"processor": _processor(), "cores": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"}
+    """The processor (and GPU, if there is one) that this process runs on, and its operating system.
+
+    With the instruction set that torch uses on it, which decides how numbers are rounded.
+    """
+    facts = {"processor": _processor(), "instructions": torch.backends.cpu.get_cpu_capability(),
+             "cores": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"}  # fmt: skip
     return facts | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {})
 
 

@@ -99,7 +99,7 @@ def kept(tmp_path_factory):
     from eureka_lib.measure.gradients import diagnose_runs
     from eureka_lib.measure.subjects import Subject
     from eureka_lib.store import RunStore
-    from eureka_lib.tasks.frame import evaluation_generator
+    from eureka_lib.tasks.protocol import evaluation_generator
 
     store = RunStore(tmp_path_factory.mktemp("kept"))
     short = profiles.get("smoke").anatomy.vary(steps=20, evaluate_every=4, test_samples=100)

@@ -1,10 +1,9 @@
-"""When does a network have its Eureka-moment, and how many do?
+"""Eureka-moments: the criterion, rates, survival curves and plateaus.
 
-The criterion. A run has its Eureka-moment (EM) at the first evaluation from which the accuracy stays at or above
+A run has its Eureka-moment (EM) at the first evaluation from which the accuracy stays at or above
 ``THRESHOLD`` for ``HOLD`` evaluations in a row. The threshold lies between the plateau (0.55) and the solved task
-(1.0); holding keeps one lucky evaluation from counting, and since the criterion looks no further ahead than that, the
-EM step is a proper event time. A run without an EM is *censored* at its last step: it says that the EM, if any, comes
-later, and it is kept in every rate and curve.
+(1.0); holding excludes single lucky evaluations, and since the criterion depends on no later ones, the EM step is a
+proper event time. A run without an EM is *censored* at its last step, and kept in every rate and curve.
 """
 
 import math
@@ -67,7 +66,7 @@ def plateau_fraction(
 
 
 def plateau_level(steps: Sequence[int], accuracy: Sequence[float], derived: float) -> float:
-    """The accuracy at which a run lingers before its EM: a measured plateau, to be held against the ``derived`` one.
+    """The measured accuracy of a run's plateau, to be compared with the ``derived`` one.
 
     Median over the evaluations from the first that reaches 90 % of ``derived`` to the last before the EM (or the end of
     a censored run). Not a number if there is none, which is a run without a plateau.
@@ -87,7 +86,7 @@ def jump_duration(
     high: float = 0.90,
     threshold: float = THRESHOLD,
 ) -> int | None:
-    """Steps that the jump takes: from the last evaluation at or below ``low`` to the first at or above ``high``.
+    """Duration of the jump in steps, from the last evaluation at or below ``low`` to the first at or above ``high``.
 
     None if the run has no EM or never reaches ``high``. An upper bound, as coarse as the evaluations are.
     """
@@ -129,11 +128,11 @@ class Survival:
 def kaplan_meier(moments: Sequence[Moment], confidence: float = 0.95) -> Survival:
     """Kaplan-Meier curve of the time to the EM (SciPy; log-log Greenwood interval, which stays in [0, 1]).
 
-    The interval is not a number where nobody or everybody has jumped: there it is undefined.
+    The interval is not a number where no run or every run has had its EM: there it is undefined.
     """
     curve = stats.ecdf(_censored(moments)).sf
     with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)  # where nobody or everybody has jumped there is no interval
+        warnings.simplefilter("ignore", RuntimeWarning)  # of the undefined interval
         interval = curve.confidence_interval(confidence, method="log-log")
     return Survival(curve.quantiles, curve.probabilities, interval.low.probabilities, interval.high.probabilities)
 

@@ -1,11 +1,10 @@
 """Does the beginning of a run tell whether, and when, its Eureka-moment (EM) comes?
 
-A landmark analysis (van Houwelingen 2007): at one step, the *horizon*, every run that still waits for its EM is
-described by its *early signs*, numbers measured up to there, and what happens afterwards is to be forecast. Two
-questions are asked. *Whether* the EM comes within the budget is judged by the area under the ROC curve (AUC); *when* it
-comes, by Harrell's concordance index, which knows that a run without an EM is censored. Both are shares of pairs: of
-all pairs of runs of which one should have the higher risk, how many have it? A guess gets 1/2. Predictors are fitted on
-some runs and judged on others; everything here takes tables with a row per run and gives numbers.
+A landmark analysis (van Houwelingen 2007): at one step, the *horizon*, every run without an EM so far is described by
+its *early signs*, numbers measured up to there, from which its EM is forecast. *Whether* it comes within the budget is
+scored by the area under the ROC curve (AUC); *when*, by Harrell's concordance index, which accounts for censored runs.
+Both are the share of comparable pairs of runs that are ranked correctly; chance is 1/2. Predictors are fitted on some
+runs and scored on others. Tables have a row per run.
 """
 
 import math
@@ -48,8 +47,8 @@ def early_signs(history: pd.DataFrame, horizon: int) -> dict[str, float]:
 
     Losses (nats), attention entropy (in [0, 1]) and the natural logarithm of the gradient ratio, |grad W_V| over the
     mean of |grad W_Q| and |grad W_K|, are means over the ``LATEST`` evaluations. A slope is that of a straight line
-    through all evaluations, times the horizon. What comes later is not looked at. Raises ValueError unless there are
-    two evaluations after step 0.
+    through all evaluations, times the horizon. Later rows are ignored. Raises ValueError unless there are two
+    evaluations after step 0.
     """
     seen = history[(history["step"] > 0) & (history["step"] <= horizon)]
     if len(seen) < 2:
@@ -82,9 +81,9 @@ def _slope(time: pd.Series, values: pd.Series) -> float:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked about n runs: the ``measure`` of an answer, the ``samples`` to fit it, the ``pairs`` to judge it.
+    """A question about n runs: the ``measure`` of a predictor, the ``samples`` to fit it, the ``pairs`` to score it.
 
-    ``samples`` makes features (n, F) and a table into what a logistic regression learns from, features first. In
+    ``samples`` turns features (n, F) and a table into inputs and labels of a logistic regression, features first. In
     ``pairs`` (n, n) of a table, [i, j] says that run i should have a higher risk than run j.
     """
 
@@ -116,7 +115,7 @@ def _one_came(table: pd.DataFrame) -> np.ndarray:
 
 
 def _one_came_first(table: pd.DataFrame) -> np.ndarray:
-    """Harrell's comparable pairs: j is known to have waited longer than i. Two EMs at one step are no pair."""
+    """Harrell's comparable pairs: j is known to be later than i. Two EMs at one step are no pair."""
     happened, step = table["EM"].to_numpy(bool), table["step"].to_numpy()
     return happened[:, None] & ((step[:, None] < step) | ((step[:, None] == step) & ~happened))
 
@@ -128,17 +127,14 @@ QUESTIONS = {
 }
 
 
-# ---- answers, and what they are worth
+# ---- predictions and their scores
 
 
-def risks(
-    signs: Sequence[str], question: Question, fitting: pd.DataFrame, table: pd.DataFrame
-) -> np.ndarray:  # fmt: skip
-    """What a predictor, fitted on the runs of ``fitting``, says of those of ``table``: (n,), more means EM sooner.
+def risks(signs: Sequence[str], question: Question, fitting: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
+    """Risks (n,) of the runs of ``table`` by a predictor fitted on ``fitting``; higher means an earlier EM.
 
-    It is a logistic regression on the standardised ``signs``, penalised as scikit-learn does by default; with a single
-    sign its order is the sign's, or the opposite, as in the fitting runs. Without signs, or if there is nothing to tell
-    apart in the fitting runs, all risks are 0.
+    It is a logistic regression on the standardised ``signs`` with scikit-learn's default penalty. Without signs, or
+    with fitting runs of one class, all risks are 0.
     """
     columns = list(signs)
     if not columns:

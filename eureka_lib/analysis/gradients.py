@@ -1,7 +1,6 @@
-"""Where does the gradient go? What one backward pass leaves at W_Q, W_K and W_V, and at the features they make.
+"""Gradients of one backward pass at W_Q, W_K, W_V and at the features q, k, v.
 
-A checkpoint is looked at from outside, on a fixed batch: hooks collect what each block's attention makes, autograd says
-what the training loss wants changed, and the model is handed back as it was. The paper's diagnosis is that
+A checkpoint is measured on a fixed batch with hooks and autograd, and left unchanged. The paper's diagnosis is that
 ill-distributed attention starves W_Q and W_K of gradient while W_V gets plenty (Hoffmann et al. 2024).
 """
 
@@ -24,7 +23,7 @@ CLS = "CLS"  # the place of token 0
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What one backward pass through L layers shows; the three columns are those of Q, K and V."""
+    """Results of one backward pass through L layers; the three columns are those of Q, K and V."""
 
     weights: Tensor  # (L, 3): mean absolute gradient (nats) of W_Q, W_K, W_V for the mean loss of the batch
     features: dict[str, Tensor]  # by place, (L, 3): the same of q, k, v, for each sample's own loss
@@ -37,8 +36,8 @@ def diagnose(
     """Diagnose a vision transformer (``models.vit.ViT``) on one batch, in evaluation mode, for its training loss.
 
     ``cells`` names groups of cells, each a mask (B, 4) bool; the tokens of a group are its place, beside that of CLS.
-    A feature's gradient is that of its own sample's loss, so that its size does not depend on the batch's. Nothing is
-    left behind: parameters keep their ``.grad``, the model its mode, random generators their state.
+    A feature's gradient is that of its own sample's loss, whatever the batch size. Nothing is changed: parameters keep
+    their ``.grad``, the model its mode, random generators their state.
     """
     attentions = [block.attention for block in model.blocks]
     matrices = [attention.qkv.weight for attention in attentions]
@@ -100,8 +99,8 @@ def cell_of_patch(tokens: int) -> Tensor:
 def by_cell(attention: Tensor) -> Tensor:
     """Attention among CLS and patches, (..., T, T), as attention among CLS and the four cells, (..., 5, 5).
 
-    What all patches of a cell get is added, what its patches give is averaged: rows still sum to 1. With one token a
-    cell nothing changes. Raises ValueError as :func:`tokens_of` does.
+    Summed over the keys of a cell and averaged over its queries, so that rows still sum to 1. Raises ValueError as
+    :func:`tokens_of` does.
     """
     place = torch.cat([torch.zeros(1, dtype=torch.long), 1 + cell_of_patch(attention.shape[-1])])
     members = one_hot(place, 5).to(attention)  # (T, 5)

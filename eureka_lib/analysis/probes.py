@@ -1,10 +1,9 @@
-"""What can be read off a network's features: probes, a control for them, and the length of a code.
+"""Probes of a network's features, control tasks, and online code lengths.
 
-A probe is a small classifier, trained on features of a network that stays as it is. Its accuracy on held-out samples
-says that the information is there, in a form that such a classifier can use; not that the network uses it. Since a
-probe can also *learn* the task by itself, there are two checks of what it contributed: a control task (Hewitt and Liang
-2019), whose labels the network cannot know, and the length of an online code (Voita and Titov 2020), in which a probe
-pays for every sample that it needs before it can tell. Everything takes arrays, and seeds where something is random.
+A probe is a small classifier, trained on features of a frozen network. Its held-out accuracy says that the information
+is there in a form that such a classifier can use; not that the network uses it. What the probe *learned* itself is
+measured twice: by a control task (Hewitt and Liang 2019), whose labels the network cannot know, and by the length of an
+online code (Voita and Titov 2020), which counts the samples that a probe needs.
 """
 
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from eureka_lib.analysis.record import Inside, look_inside
+from eureka_lib.analysis.record import BlockRecord, record_blocks
 from eureka_lib.validation import check_choice, check_whole
 
 CLS, ALL_TOKENS = "CLS", "all tokens"  # the token sets
@@ -43,15 +42,15 @@ class Place:
 def features(model: nn.Module, images: Tensor) -> dict[Place, np.ndarray]:
     """Features (B, F), float64, of B images at every place of a vision transformer (``models.vit.ViT``).
 
-    ``CLS`` is that token alone. ``ALL_TOKENS`` is CLS and the mean over each cell's tokens, one after the other, so
-    that F does not grow with the number of patches. q, k and v are those of all heads together; what a head says, each
-    head's own. Raises ValueError unless four cells of equal size can be made of the patches.
+    ``CLS`` is that token alone. ``ALL_TOKENS`` is CLS and the mean over each cell's tokens, concatenated, so that F
+    does not grow with the number of patches. q, k and v are those of all heads together. Raises ValueError unless the
+    patches divide into four cells of equal size.
     """
-    chunks = [_everywhere(look_inside(model, some)) for some in images.split(CHUNK)]
+    chunks = [_everywhere(record_blocks(model, some)) for some in images.split(CHUNK)]
     return {place: torch.cat([chunk[place] for chunk in chunks]).double().numpy() for place in chunks[0]}
 
 
-def _everywhere(layers: Sequence[Inside]) -> dict[Place, Tensor]:
+def _everywhere(layers: Sequence[BlockRecord]) -> dict[Place, Tensor]:
     found = {}
     for number, inside in enumerate(layers, start=1):
         parts = {f"head {i}": head for i, head in enumerate(inside.heads.unbind(1), start=1)}
@@ -80,7 +79,7 @@ def cell_means(tokens: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Samples:
-    """What a probe learns from, ``x`` (N, F) and ``y`` (N,), and the held-out samples that it is judged by."""
+    """Training samples of a probe, ``x`` (N, F) and ``y`` (N,), and its held-out samples."""
 
     x: np.ndarray
     y: np.ndarray
@@ -118,7 +117,7 @@ def accuracy(probe: str, samples: Samples, seed: int = 0) -> float:
 
 
 def majority(samples: Samples) -> float:
-    """Held-out accuracy of always answering the most frequent class: what a probe gets without looking."""
+    """Held-out accuracy of always answering the most frequent class."""
     return float(DummyClassifier().fit(samples.x, samples.y).score(samples.x_test, samples.y_test))
 
 
@@ -126,8 +125,8 @@ def control(samples: Samples, types: np.ndarray, types_test: np.ndarray, seed: i
     """The control task of Hewitt and Liang (2019): each type of input gets one label, drawn at random from ``y``.
 
     ``types`` (N, ...) and ``types_test`` describe the inputs; equal rows are one type. The network cannot know these
-    labels, but a probe that is able to learn by heart what every type is called gets them right on held-out samples,
-    too. A probe's *selectivity* is its accuracy minus that on its control.
+    labels, but a probe that memorises them gets them right on held-out samples, too. A probe's *selectivity* is its
+    accuracy minus that on its control.
     """
     known, where = np.unique(np.concatenate([types, types_test]), axis=0, return_inverse=True)
     labels = np.random.default_rng(seed).choice(samples.y, len(known))[where.ravel()]
@@ -139,14 +138,14 @@ def control(samples: Samples, types: np.ndarray, types_test: np.ndarray, seed: i
 
 @dataclass(frozen=True)
 class Code:
-    """Length in bits of the code for all labels: ``online``, with a probe's help, and ``uniform``, without any."""
+    """Length in bits of the code for all labels: ``online``, with a probe, and ``uniform``, without."""
 
     online: float
     uniform: float
 
     @property
     def compression(self) -> float:
-        """How many times shorter the probe makes it; not a number for labels of one class, which need no code."""
+        """Uniform over online length; not a number for labels of one class, which need no code."""
         return self.uniform / self.online if self.online else float("nan")
 
 
@@ -154,9 +153,9 @@ def code_length(probe: str, x: np.ndarray, y: np.ndarray, seed: int = 0) -> Code
     """Online (prequential) code of labels y (N,), given features x (N, F), of Voita and Titov (2020).
 
     The samples come in blocks that end at the shares ``BLOCK_ENDS``. The first block's labels cost log2 K bits each;
-    those of every further block cost -log2 p under a probe trained on all blocks before it. So that a class which was
-    not seen yet has a price, p is mixed with the uniform distribution, n : K after n samples. Raises ValueError if
-    there are too few samples for a first block.
+    later ones cost -log2 p under a probe trained on all blocks before. So that unseen classes have a finite cost, p is
+    mixed with the uniform distribution, n : K after n samples. Raises ValueError if there are too few samples for a
+    first block.
     """
     check_whole("number of samples", len(y), round(1 / BLOCK_ENDS[0]))
     classes, labels = np.unique(y, return_inverse=True)

@@ -1,10 +1,8 @@
-"""Look into a network from outside, with hooks; its forward pass does not know.
+"""Record a network's intermediate results with hooks.
 
-``with record(modules) as trace: model(x)`` collects what the named modules return. Nothing is changed, so a training
-that is looked at between its steps gives the same result, bit for bit, as one that is not. Inside the ``with``,
-attention is computed in another order, because all its weights must exist: the same outputs, to rounding.
-``look_inside`` uses it to take a vision transformer apart: queries, keys, values, attention, what each head says, what
-each block leaves.
+``with record(modules) as trace: model(x)`` collects the outputs of named modules. A training that is measured between
+its steps gives the same result, bit for bit. Inside the ``with``, attention is computed without short cuts: the same
+outputs, to rounding. ``record_blocks`` records a vision transformer: queries, keys, values, attention, heads, outputs.
 """
 
 import math
@@ -22,7 +20,7 @@ def record(
 ) -> Iterator[dict[str, Tensor]]:
     """Collect the latest output (or first input, with ``inputs``) of each of ``modules`` under its name.
 
-    What is collected is detached; with ``gradients`` it is the tensor itself, whose ``.grad`` is there after backward.
+    Tensors are detached, unless with ``gradients``: then their ``.grad`` is there after the backward pass.
     """
     trace: dict[str, Tensor] = {}
 
@@ -44,30 +42,30 @@ def record(
 
 
 @dataclass(frozen=True)
-class Inside:
-    """What one block made of B images of T tokens, with H heads of D features and width C = H D."""
+class BlockRecord:
+    """One block's results for B images of T tokens, with H heads of D features and width C = H D."""
 
     q: Tensor  # (B, H, T, D)
     k: Tensor  # (B, H, T, D)
     v: Tensor  # (B, H, T, D)
     attention: Tensor  # (B, H, T, T): weights, rows sum to 1
-    heads: Tensor  # (B, H, T, D): what each head says, before they are mixed
-    output: Tensor  # (B, T, C): what the block leaves in the residual stream
+    heads: Tensor  # (B, H, T, D): outputs of the heads, before they are mixed
+    output: Tensor  # (B, T, C): the residual stream after the block
 
 
-def look_inside(model: nn.Module, images: Tensor) -> list[Inside]:
-    """Every block of a vision transformer (``models.vit.ViT``) at work on ``images``, first to last; no gradients.
+def record_blocks(model: nn.Module, images: Tensor) -> list[BlockRecord]:
+    """Results of every block of a vision transformer (``models.vit.ViT``) for ``images``, first to last; no gradients.
 
     Token 0 is CLS; the others are the patches, row by row.
     """
     blocks = dict(enumerate(model.blocks))
     layers = {i: block.attention for i, block in blocks.items()}
     qkv, weights, mixers = ({i: getattr(a, part) for i, a in layers.items()} for part in ("qkv", "weights", "out"))
-    with torch.no_grad(), record(qkv) as made, record(weights) as maps, record(mixers, inputs=True) as said:
-        with record(blocks) as left:
+    with torch.no_grad(), record(qkv) as made, record(weights) as maps, record(mixers, inputs=True) as heads:
+        with record(blocks) as outputs:
             model(images)
     return [
-        Inside(*layer.split_features(made[i]), maps[i], *layer.split_features(said[i]), left[i])
+        BlockRecord(*layer.split_features(made[i]), maps[i], *layer.split_features(heads[i]), outputs[i])
         for i, layer in layers.items()
     ]
 

@@ -1,8 +1,8 @@
-"""The gradient-scaling baselines: if W_Q and W_K are starved of gradient, does it help to feed them by hand?
+"""The paper's gradient-scaling baselines: enlarge the gradients of W_Q and W_K, which softmax starves.
 
 Each function takes the gradient of one layer's stacked W_Q, W_K, W_V as (3, H, D, C): matrix, head, feature of the
-head, input feature. It returns a gradient of the same shape, whose parts are multiplied so that their mean absolute
-values agree. These are the paper's controls: they change sizes only, never directions.
+head, input feature. It returns a gradient of the same shape, whose parts are scaled to equal mean absolute values.
+Directions do not change.
 """
 
 from collections.abc import Callable

@@ -30,8 +30,7 @@ def heat(step: int, steps: int, start: float, shape: str) -> float:
     """Heat Treatment: what multiplies the attention's scale at ``step`` of ``steps``, from ``start`` down to 1.
 
     Attention starts sharp and is heated: the temperature is 1/scale (the paper's section on Heat Treatment). ``shape``
-    is a name in :data:`SCALE_SCHEDULES`. The last step is at the end of the schedule; a training of one step is all
-    start.
+    is a name in :data:`SCALE_SCHEDULES`. The last step is at the end of the schedule; a single step has ``start``.
     """
     return 1 + (start - 1) * SCALE_SCHEDULES[shape](step / max(steps - 1, 1))
 

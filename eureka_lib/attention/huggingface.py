@@ -6,41 +6,36 @@ Importing this module registers ``norm_softmax``, ``norm_softmax_var`` and ``sca
 
     model = AutoModel.from_config(config, attn_implementation="norm_softmax")
 
-``scaled_softmax`` is the plain softmax at a temperature of one's own, which :func:`set_scale_factor` sets, for good or
-step by step (Heat Treatment: :class:`HeatTreatmentCallback`). The normalisers are those of
-:mod:`eureka_lib.attention.registry`; one of your own joins them with :func:`register`. What a model asks of its
-attention is kept: its scale, grouped heads, relative positions, dropout, masks. Statistics are over visible keys only.
+``scaled_softmax`` is the plain softmax at a temperature that :func:`set_scale_factor` sets, for good or step by step
+(Heat Treatment: :class:`HeatTreatmentCallback`). The normalisers are those of :mod:`eureka_lib.attention.registry`; one
+of your own joins them with :func:`register`. Scale, grouped heads, relative positions, dropout and masks stay the
+model's. Statistics are over visible keys only.
 
 Which models. :data:`WORKS` lists the kinds that are tested, :data:`REFUSED` kinds that compute their attention
-themselves: transformers lets them take any name and does nothing with it. Since this module was imported that is an
-error, when the model is built or its attention set, of these and of all others of which a part has no attention but its
-own; a model without any attention raises at its first call. Where some modules take the name and others beside them do
-not (a pooling head, deformable attention), a warning names those that go on as before. A model of several parts takes
-a name for each: ``attn_implementation={"text_config": "norm_softmax", "vision_config": "eager"}``.
+themselves, which transformers lets take any name without effect. Once this module is imported that is an error, when
+the model is built or its attention set, for every kind of which transformers says so. Attention that does not take the
+name beside some that does (a pooling head, LongT5's local attention) is named in a warning; so is a model without any.
+A model of several parts takes a name for each:
+``attn_implementation={"text_config": "norm_softmax", "vision_config": "eager"}``.
 
-Where things are kept. transformers keeps the name of the attention in the *configuration object*, and models built from
-one object share it: after ``from_config(config, attn_implementation=...)`` for a second model the first has changed,
-too. Give each its own, ``copy.deepcopy(config)``. Name and scale factor are entries of the configuration and saved in
-``config.json`` with every checkpoint, so that ``from_pretrained`` brings both back. It asks that this module has been
-imported; without that it says that it does not know the name. (A buffer would not do: transformers builds a model
-before it loads the weights, and drops those that it did not build.) LoRA and other adapters of peft's are saved without
-a configuration: once :func:`set_scale_factor` was called on a ``PeftModel``, or Heat Treatment has, the factor is kept
-in ``adapter_model.safetensors`` and loaded from there. The name belongs to the base model: give it that again.
+Where things are kept. transformers keeps the name of the attention in the *configuration object*, which models built
+from one object share: give each its own, ``copy.deepcopy(config)``. Name and scale factor are entries of the
+configuration and saved in ``config.json`` with every checkpoint, so that ``from_pretrained`` restores both; without an
+import of this module it raises an error for the name. (A buffer would not do: transformers builds a model before it
+loads the weights, and drops those that it did not build.) Adapters of peft's (LoRA) are saved without a configuration:
+set name and factor again after loading.
 
-Weights are computed the naive way, all logits at once, as ``eager`` does: a model may be asked for them in ways that
-cannot be seen from here, and most models have masks with which the fused form is of no use. Products and statistics are
-float32 at least, in half precision and under autocast, too.
+Weights are computed naively, all logits at once, as ``eager`` does: a model may be asked for them in ways that cannot
+be seen from here, and the fused form takes no causal masks. Products and statistics are float32 at least, in half
+precision and under autocast, too.
 
 Needs transformers, an extra: ``pip install -e '.[hf]'``.
 """
 
 import functools
 import inspect
-import sys
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
-from types import CodeType, FunctionType
 
 import torch
 from torch import Tensor, nn
@@ -73,14 +68,9 @@ WORKS = (
 ).split()
 # Kinds that compute their attention themselves, tested to say so.
 REFUSED = (
-    "bloom deberta deberta-v2 falcon gpt_neo led longformer longt5 mamba megatron-bert mpnet mpt mvp rembert "
-    "roformer swinv2 xlm xlnet"
+    "bloom deberta deberta-v2 falcon gpt_neo led longformer megatron-bert mpnet mpt mvp rembert roformer swinv2 xlm "
+    "xlnet"
 ).split()
-
-ADAPTER = "adapter_model.safetensors"  # peft's name for an adapter's weights
-FACTOR = "attention_scale_factor"  # of the usual scale: an entry of the configuration, or an adapter's tensor
-
-SOFTMAXES = {"softmax", "Softmax", "scaled_dot_product_attention", "multi_head_attention_forward"}
 
 _registered: set[str] = set()
 
@@ -147,7 +137,7 @@ def attend(
         if position_bias is not None:
             logits = logits + position_bias / scale
         logits, visible = _apply_mask(logits, attention_mask, scale)
-        weights = normaliser(logits, scale * _scale_factor(module), visible)
+        weights = normaliser(logits, scale * getattr(module.config, "attention_scale_factor", 1.0), visible)
         weights = nn.functional.dropout(weights, dropout, module.training)
         out = (weights @ value.to(weights.dtype)).to(kind)
     return out.transpose(1, 2).contiguous(), weights.to(kind)
@@ -169,24 +159,18 @@ def _apply_mask(logits: Tensor, mask: Tensor | None, scale: Tensor) -> tuple[Ten
 
 def _with_masks(normaliser: Normaliser) -> Normaliser:
     """A normaliser that takes ``visible``: itself, or one that raises ValueError where keys are hidden."""
-    try:
-        inspect.signature(normaliser).bind("logits", "scale", "visible")
+    if len(inspect.signature(normaliser).parameters) > 2:
         return normaliser
-    except TypeError:
-        return functools.partial(_without_masks, normaliser)
 
+    def without_masks(logits: Tensor, scale: Tensor, visible: Tensor | None) -> Tensor:
+        if visible is not None:
+            raise ValueError(
+                f"the normaliser {normaliser.__name__!r} knows no masks, and this model has one (padding or the "
+                "future): give it a third argument 'visible', None or boolean, False for hidden keys"
+            )
+        return normaliser(logits, scale)
 
-def _without_masks(normaliser: Normaliser, logits: Tensor, scale: Tensor, visible: Tensor | None) -> Tensor:
-    if visible is not None:
-        raise ValueError(
-            f"the normaliser {normaliser.__name__!r} knows no masks, and this model has one (padding or the future): "
-            "give it a third argument 'visible', None or boolean, False for hidden keys"
-        )
-    return normaliser(logits, scale)
-
-
-def _scale_factor(module: nn.Module) -> float:
-    return getattr(module.config, "attention_scale_factor", 1.0)
+    return without_masks
 
 
 def attention_modules(model: nn.Module) -> list[nn.Module]:
@@ -196,43 +180,20 @@ def attention_modules(model: nn.Module) -> list[nn.Module]:
 
 @functools.cache
 def _asks_the_interface(kind: type[nn.Module]) -> bool:
-    return "ALL_ATTENTION_FUNCTIONS" in _words_of(kind.forward)
-
-
-@functools.cache
-def _attends_by_itself(kind: type[nn.Module]) -> bool:
-    """Whether modules of this kind are attention by their name and compute it, to judge by the names in their code."""
-    if issubclass(kind, nn.MultiheadAttention):
-        return True
-    if _asks_the_interface(kind) or not any(word in kind.__name__.lower() for word in ("attention", "attn")):
-        return False
-    bases = [base for base in kind.__mro__ if not base.__module__.startswith("torch.")]
-    methods = [method for base in bases for method in vars(base).values() if callable(method)]
-    return any(_words_of(method) & SOFTMAXES for method in methods)
-
-
-def _words_of(function: object) -> set[str]:
-    """Names of whatever a Python function mentions, comprehensions and inner functions included."""
-    function = inspect.unwrap(function)
-    return _words_in(function.__code__) if isinstance(function, FunctionType) else set()
-
-
-def _words_in(code: CodeType) -> set[str]:
-    inner = (_words_in(part) for part in code.co_consts if isinstance(part, CodeType))
-    return set(code.co_names).union(*inner)
+    code = getattr(inspect.unwrap(kind.forward), "__code__", None)
+    return code is not None and "ALL_ATTENTION_FUNCTIONS" in code.co_names
 
 
 def set_scale_factor(model: nn.Module, factor: float) -> None:
     """Multiply the scale of every attention in ``model`` by ``factor``; its temperature is 1/factor of the usual one.
 
-    ``model`` is one of transformers', or a ``PeftModel`` around one. Above 1 attention is sharper, below it flatter.
-    The factor replaces an earlier one, is kept in the configuration and saved with the model, or with its adapter.
-    Models that share a configuration object share it. Raises ValueError if no attention of the model is one of ours,
-    and for a factor below 1e-6; TypeError if it is no number.
+    Above 1 attention is sharper, below it flatter. The factor replaces an earlier one, is kept in the configuration,
+    which models may share, and saved with it. Raises ValueError if no attention of the model is one of ours, and for a
+    factor below 1e-6; TypeError if it is no number.
     """
     check_real("factor", factor, 1e-6)
     used = [module.config for module in attention_modules(model)]
-    if not any(_is_ours(config) for config in used):
+    if not any(map(_is_ours, used)):
         names = sorted({str(config._attn_implementation) for config in (model.config, *used)})
         raise ValueError(
             f"{type(model).__name__} uses attn_implementation {', '.join(names)}, and no attention that goes by such a "
@@ -240,10 +201,7 @@ def set_scale_factor(model: nn.Module, factor: float) -> None:
             "model.set_attn_implementation('scaled_softmax')"
         )
     for config in filter(_is_ours, (model.config, *used)):
-        setattr(config, FACTOR, float(factor))
-    peft = sys.modules.get("peft")
-    if peft is not None and isinstance(model, peft.PeftModel) and "save_pretrained" not in vars(model):
-        model.save_pretrained = functools.partial(_save_adapter, model, model.save_pretrained)
+        config.attention_scale_factor = float(factor)
 
 
 def _is_ours(config: transformers.PreTrainedConfig) -> bool:
@@ -278,88 +236,35 @@ class HeatTreatmentCallback(transformers.TrainerCallback):
         set_scale_factor(model, heat(step, steps, self.scale_start, self.schedule))
 
 
-# --- adapters of peft's ----------------------------------------------------------------------------------------------
+# --- no name is taken and ignored, and none is lost on saving --------------------------------------------------------
 
 
-def _save_adapter(model: nn.Module, save_pretrained, folder: str | Path, *others: object, **options: object) -> None:
-    """Save as peft does, and put the scale factor beside the adapter's weights, of which each has its own file."""
-    from safetensors import safe_open
-    from safetensors.torch import save_file
-
-    save_pretrained(folder, *others, **options)
-    factor = next(getattr(module.config, FACTOR) for module in attention_modules(model) if _is_ours(module.config))
-    places = (Path(folder) / ("" if name == "default" else name) / ADAPTER for name in model.peft_config)
-    files = [file for file in places if file.exists()]
-    if not files and options.get("is_main_process", True):
-        raise ValueError(f"no {ADAPTER} was written to {folder}, so the attention's scale factor would be lost")
-    for file in files:
-        with safe_open(file, "pt") as saved:
-            tensors, notes = {key: saved.get_tensor(key) for key in saved.keys()}, saved.metadata()  # noqa: SIM118
-        save_file(tensors | {f"base_model.model.{FACTOR}": torch.tensor(factor, dtype=torch.float64)}, file, notes)
+def _check_kind(model: transformers.PreTrainedModel, name: str) -> None:
+    """Raise ValueError if transformers says that models of this kind take no attention by name."""
+    base = transformers.PreTrainedModel  # not asked itself: what is cached there would answer for all
+    kinds = [kind for kind in type(model).__mro__ if issubclass(kind, base) and kind is not base]
+    # Classes of a notebook have no source that transformers could judge by.
+    if not all(kind._can_set_attn_implementation() for kind in kinds if kind.__module__ != "__main__"):
+        raise ValueError(
+            f"{type(model).__name__} computes its attention itself: attn_implementation={name!r} would do nothing. "
+            f"Tested to work: {', '.join(WORKS)}; others that go through transformers' attention interface should, "
+            "too. If this is part of a larger model, name its parts: attn_implementation={'text_config': ..., ...}"
+        )
 
 
-def _load_factor(model: transformers.PreTrainedModel, state: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Before a state is loaded into ``model``: take an adapter's scale factor out of it."""
-    if prefix + FACTOR in state:
-        set_scale_factor(model, state.pop(prefix + FACTOR).item())
-
-
-# --- no name is taken and ignored ------------------------------------------------------------------------------------
-
-
-def _settle(model: transformers.PreTrainedModel) -> None:
-    """Once ``model`` is complete, or its attention's name set: see that the name has an effect, and that it is saved.
-
-    Raises ValueError if all its attention is its own, and warns of that which is beside attention that takes the name.
-    A model without attention may be part of another, so that only its call, if it comes first, is an error.
-    """
-    for part in _parts(model):
-        if waiting := vars(part).pop("_refuses_to_be_called", None):
-            waiting.remove()
-    if _is_ours(model.config):
-        takes = any(_is_ours(module.config) for module in attention_modules(model))
-        own = sorted({type(module).__name__ for module in _own_modules(model) if _attends_by_itself(type(module))})
-        if own and not takes:
-            raise _refusal(model, f"computes its attention itself ({', '.join(own)})")
-        if own:
-            warnings.warn(
-                f"{type(model).__name__}: attn_implementation={model.config._attn_implementation!r} is for part of its "
-                f"attention; this computes itself and goes on as before: {', '.join(own)}",
-                stacklevel=4,
-            )
-        if not takes:
-            model._refuses_to_be_called = model.register_forward_pre_hook(_refuse_to_be_called)
-    _remember(model.config)
-
-
-def _settle_all(model: transformers.PreTrainedModel) -> None:
-    for part in reversed(_parts(model)):
-        _settle(part)
-
-
-def _is_adopted(asked: str | dict, names: str | dict) -> bool:
-    """Whether the names of a configuration, as :func:`_names` gives them, are those asked for, where these are ours."""
-    if isinstance(names, str):
-        return asked not in _registered or names == asked
-    given = asked if isinstance(asked, dict) else dict.fromkeys(names, asked)
-    return all(_is_adopted(given[key], names[key]) for key in given.keys() & names.keys())
-
-
-def _refuse_to_be_called(model: transformers.PreTrainedModel, inputs: tuple) -> None:
-    raise _refusal(model, "has no attention that goes through transformers' interface")
-
-
-def _refusal(model: transformers.PreTrainedModel, why: str, name: str | None = None) -> ValueError:
-    return ValueError(
-        f"{type(model).__name__} {why}: attn_implementation={name or model.config._attn_implementation!r} would do "
-        f"nothing. Tested to work: {', '.join(WORKS)}; others that go through transformers' attention interface "
-        "should, too. If this is part of a larger model, name its parts: attn_implementation={'text_config': ..., ...}"
-    )
-
-
-def _parts(model: nn.Module) -> list[transformers.PreTrainedModel]:
-    """The models of transformers' within ``model``, itself included, outer ones first."""
-    return [module for module in model.modules() if isinstance(module, transformers.PreTrainedModel)]
+def _warn_of_others(model: transformers.PreTrainedModel) -> None:
+    """Warn of attention that goes on as before beside that which takes the name, or that there is none."""
+    others = sorted({
+        type(module).__name__
+        for module in _own_modules(model)
+        if "attention" in type(module).__name__.lower() and not attention_modules(module)
+    })  # fmt: skip
+    if others or not attention_modules(model):
+        warnings.warn(
+            f"{type(model).__name__}: attn_implementation={model.config._attn_implementation!r} is for attention that "
+            f"goes through transformers' interface; as before go on: {', '.join(others) or 'all parts, it has none'}",
+            stacklevel=4,
+        )
 
 
 def _own_modules(module: nn.Module) -> Iterator[nn.Module]:
@@ -371,7 +276,7 @@ def _own_modules(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _remember(config: transformers.PreTrainedConfig) -> None:
-    """Make the names of our attentions an entry of the configuration, which is saved; of its own accord none is."""
+    """Make the names of our attentions an entry of the configuration, which is saved; transformers saves none."""
     names = _names(config)
     if any(name in str(names) for name in _registered):
         config.attn_implementation = names
@@ -385,24 +290,10 @@ def _names(config: transformers.PreTrainedConfig) -> str | dict:
     return {"": name} | {key: _names(part) for key, part in parts.items()} if parts else name
 
 
-def _lacking(kind: type[nn.Module], name: str) -> str | None:
-    """The table by which a model of this kind chooses a class of attention, if it does so and ``name`` is not in it."""
-    module, seen, todo = vars(sys.modules[kind.__module__]), set(), [kind]
-    while todo:
-        for word in _words_of(todo.pop().__init__) - seen:
-            seen.add(word)
-            found = module.get(word)
-            if isinstance(found, dict) and "eager" in found and name not in found:
-                return word
-            if isinstance(found, type) and issubclass(found, nn.Module):
-                todo += [] if issubclass(found, transformers.PreTrainedModel) else [found]
-    return None
-
-
 def _watch(kind: type[transformers.PreTrainedModel]) -> None:
-    """Have :func:`_settle` called where transformers decides on a model's attention; nothing else changes.
+    """Check and remember where transformers decides on a model's attention; models without our names pass through.
 
-    There is no hook for it, so three public methods are wrapped, once. Models without our names pass through.
+    There is no hook for it, so three public methods are wrapped, once.
     """
     if hasattr(kind.post_init, "__wrapped__"):
         return
@@ -410,28 +301,28 @@ def _watch(kind: type[transformers.PreTrainedModel]) -> None:
 
     @functools.wraps(choose)
     def get_correct_attn_implementation(self, requested_attention, *others, **options):
-        if requested_attention in _registered and (table := _lacking(type(self), requested_attention)):
-            raise _refusal(self, f"chooses its attention from a table of its own ({table})", requested_attention)
+        if requested_attention in _registered:
+            _check_kind(self, requested_attention)
         return choose(self, requested_attention, *others, **options)
 
     @functools.wraps(complete)
     def post_init(self):
         complete(self)
-        self.register_load_state_dict_pre_hook(_load_factor)
-        _settle(self)
+        if _is_ours(self.config):
+            _warn_of_others(self)
+        _remember(self.config)
 
     @functools.wraps(change)
     def set_attn_implementation(self, attn_implementation, *others, **options):
-        before = _names(self.config)
+        parts = [module for module in self.modules() if isinstance(module, transformers.PreTrainedModel)]
+        if isinstance(attn_implementation, str) and attn_implementation in _registered:
+            for part in parts:
+                _check_kind(part, attn_implementation)
         change(self, attn_implementation, *others, **options)
-        try:
-            if not _is_adopted(attn_implementation, _names(self.config)):  # which transformers only logs
-                raise _refusal(self, "has attention that takes no name", str(attn_implementation))
-            _settle_all(self)
-        except ValueError:
-            self.config._attn_implementation = before
-            _settle_all(self)
-            raise
+        for part in parts:
+            if _is_ours(part.config):
+                _warn_of_others(part)
+            _remember(part.config)
 
     kind.get_correct_attn_implementation = get_correct_attn_implementation
     kind.post_init = post_init

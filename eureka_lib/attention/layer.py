@@ -1,7 +1,6 @@
 """Self-attention with a swappable normaliser, by its name in :mod:`eureka_lib.attention.registry`.
 
-Long rows that nobody needs to see take their fused form, :mod:`eureka_lib.attention.fused`, without the matrix of
-logits.
+Long rows without a hook take the fused form, :mod:`eureka_lib.attention.fused`, without the matrix of logits.
 """
 
 from typing import Any
@@ -49,9 +48,9 @@ class AttentionWeights(nn.Module):
 
 
 def is_watched(module: nn.Module) -> bool:
-    """Whether a hook on ``module``, or on one inside it, waits for what it makes, so that all of it must exist.
+    """Whether ``module`` or a part of it has a hook, which needs the full output.
 
-    The one switch between the whole computation and its short cuts, fused attention and a last block for CLS alone.
+    Without one, short cuts are taken: fused attention, and a last block for CLS alone.
     """
     return any(
         part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks
@@ -62,7 +61,7 @@ def is_watched(module: nn.Module) -> bool:
 class MultiHeadAttention(nn.Module):
     """Multi-head self-attention with a swappable normaliser, no bias in q, k, v (the paper's ViT).
 
-    While nobody watches its ``weights``, long rows take the normaliser's fused form, which gives the same to rounding.
+    Without a hook on ``weights``, long rows take the normaliser's fused form, which is equal to rounding.
     ``scale`` None means 1/sqrt(d_head). Raises ValueError if ``heads`` does not divide ``width``, or for an unknown
     ``attention``.
     """
@@ -98,7 +97,7 @@ class MultiHeadAttention(nn.Module):
             return (self.weights(logits, visible=visible) @ v.to(dtype)).to(v.dtype)  # (B, H, Q, D)
 
     def split_features(self, features: Tensor) -> list[Tensor]:
-        """What ``qkv`` makes, (B, T, 3C) -> q, k, v, each (B, H, T, D); of what goes into ``out``, (B, T, C), one."""
+        """Output of ``qkv`` (B, T, 3C) -> q, k, v, each (B, H, T, D); input of ``out`` (B, T, C) -> one of these."""
         parts = features.shape[-1] // self.out.in_features
         return [part.transpose(1, 2) for part in features.unflatten(-1, (parts, self.heads, -1)).unbind(2)]
 

@@ -1,4 +1,4 @@
-"""What turns the logits q·k into attention weights: the paper's whole subject, in functions of a few lines.
+"""The paper's normalisers: from the logits q·k to attention weights.
 
 A *normaliser* is a pure function ``(logits, scale, visible=None) -> weights`` of the unscaled logits q·k, shape
 (..., Q, K), and the scale s that multiplies them (temperature tau = 1/s). ``visible`` is None, or boolean and
@@ -58,7 +58,7 @@ def row_variance(logits: Tensor, visible: Tensor | None = None) -> Tensor:
     return variance.clamp_min(SMALLEST_VARIANCE)
 
 
-# --- keys that a row must not see -------------------------------------------------------------------------------------
+# --- masks -----------------------------------------------------------------------------------------------------------
 
 
 def masked_logits(logits: Tensor, visible: Tensor | None) -> Tensor:

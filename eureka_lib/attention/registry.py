@@ -1,4 +1,4 @@
-"""The paper's methods, and today's attention beside them, by name: one entry each says all that is known of it.
+"""The registry of methods, the paper's and others: one entry each, for models, sweeps and figures.
 
 ``METHODS["mine"] = Method(my_normaliser)`` adds one of your own: models, sweeps and figures take it by its name. To
 have it in every notebook, make that an entry of the table below. ``experiment.vary(**changes_of(name))`` is an
@@ -18,7 +18,7 @@ from eureka_lib.validation import check_choice
 
 @dataclass(frozen=True)
 class Method:
-    """What a method does, and how it is drawn; only an attention has a ``normaliser``, the others are its treatment."""
+    """A method and how it is drawn; treatments of softmax attention have no ``normaliser``."""
 
     normaliser: Normaliser | None = None
     label: str | None = None  # in legends and titles; None: the name

@@ -1,10 +1,8 @@
-"""Today's attention beside the paper's: what else turns the logits q·k into weights, in a few lines each.
+"""Other replacements of softmax, made for quiet heads, long contexts, sparse or doubly stochastic weights.
 
-The paper's diagnosis is about softmax, and many have replaced it for reasons of their own: quiet heads, long contexts,
-sparse or doubly stochastic weights. Each function here is a normaliser as in
-:mod:`eureka_lib.attention.normalisers`, ``(logits, scale, visible=None)`` with unscaled logits (..., Q, K). Some learn
-a number per head; they take it as the keyword ``learned``, shape (H, 1, 1). Below, z = s q·k are the scaled logits of a
-row, and n is the number of keys that it sees; if it sees none, its weights are 0.
+Each function is a normaliser as in :mod:`eureka_lib.attention.normalisers`, ``(logits, scale, visible=None)`` with
+unscaled logits (..., Q, K). Some learn a number per head, the keyword ``learned`` of shape (H, 1, 1). Below, z = s q·k
+are the scaled logits of a row, and n is its number of visible keys; if there are none, its weights are 0.
 
 Not all of them give rows that sum to 1: with :func:`softmax1` and :func:`attention_sink` it is less, with
 :func:`sigmoid` anything up to n. :func:`sinkhorn` and :func:`qr` look at all rows at once, so they need as many queries
@@ -47,7 +45,7 @@ def attention_sink(logits: Tensor, scale: Tensor, visible: Tensor | None = None,
 
 
 def _softmax_with_one_more(z: Tensor, other: Tensor) -> Tensor:
-    """Softmax over the keys and one more, of the logit ``other``, which is then left out."""
+    """Softmax over the keys and an additional logit ``other``, whose weight is dropped."""
     return torch.cat([z, other.to(z.dtype).expand(*z.shape[:-1], 1)], dim=-1).softmax(dim=-1)[..., :-1]
 
 
@@ -162,7 +160,7 @@ def qr(logits: Tensor, scale: Tensor, visible: Tensor | None = None) -> Tensor:
 
 @cache
 def _noise(size: int) -> np.ndarray:
-    """(N, N), the same every time, so that equal logits have equal weights."""
+    """(N, N), always the same, so that equal logits have equal weights."""
     return QR_NOISE * np.random.default_rng(0).standard_normal((size, size))
 
 

@@ -8,8 +8,7 @@ import torch
 from eureka_lib import provenance
 from eureka_lib.benchmark.attention import attention_rows
 from eureka_lib.benchmark.measure import Row, Setting
-from eureka_lib.benchmark.sweeps import sweep_rows
-from eureka_lib.benchmark.training import step_rows, zoo_rows
+from eureka_lib.benchmark.training import step_rows, sweep_rows, zoo_rows
 from eureka_lib.validation import check_choice, check_whole
 
 GROUPS = {"attention": attention_rows, "step": step_rows, "zoo": zoo_rows, "sweep": sweep_rows}

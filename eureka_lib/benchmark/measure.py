@@ -50,19 +50,6 @@ class Row:
         return None if self.bar is None else self.ratio <= self.bar
 
 
-def measure_pairs(
-    cost: Callable[[Work], float], work: Work, baseline: Work, pairs: int, unmeasured: int = 1
-) -> dict[str, float]:
-    """Median and quartiles of cost(work) / cost(baseline), measured in turn after ``unmeasured`` pairs to warm up.
-
-    On one CPU thread, as trainings are.
-    """
-    with threads(1):
-        ratios = [cost(work) / cost(baseline) for _ in range(pairs + unmeasured)][unmeasured:]
-    low, _, high = statistics.quantiles(ratios, n=4, method="inclusive") if pairs > 1 else ratios * 3
-    return {"ratio": statistics.median(ratios), "low": low, "high": high}
-
-
 def seconds(work: Work, device: str) -> float:
     """Wall time of ``work`` in s; on a GPU, until it has finished there."""
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
@@ -71,6 +58,22 @@ def seconds(work: Work, device: str) -> float:
     work()
     wait()
     return time.perf_counter() - started
+
+
+def compare(
+    setting: Setting, name: str, baseline: str, work: Work, other: Work, cost: Callable[[Work, str], float] = seconds,
+    pairs: int | None = None, unmeasured: int = 1, **marks: float | None,
+) -> Row:  # fmt: skip
+    """The row of cost(work) / cost(other), measured in turn after ``unmeasured`` pairs to warm up.
+
+    ``pairs`` are the setting's if not given, ``marks`` the row's floor and bar. On one CPU thread, as trainings are.
+    """
+    pairs = pairs or setting.pairs
+    with threads(1):
+        costs = [(cost(work, setting.device), cost(other, setting.device)) for _ in range(pairs + unmeasured)]
+    ratios = [ours / theirs for ours, theirs in costs[unmeasured:]]
+    low, median, high = statistics.quantiles(ratios, n=4, method="inclusive") if pairs > 1 else ratios * 3
+    return Row(name, baseline, median, low, high, **marks)
 
 
 def peak_memory(work: Work, device: str) -> float:

@@ -30,10 +30,9 @@ def plot_rows(rows: Sequence[Row]) -> Figure:
     y, style = table.index, {"ls": "none", "marker": "|", "ms": 16, "mew": 1.8}
     quartiles = [table["ratio"] - table["low"], table["high"] - table["ratio"]]
     axis.errorbar(table["ratio"], y, xerr=quartiles, fmt="o", ms=5, color=MEASURED, label="median and quartiles")
-    if table["floor"].notna().any():
-        axis.plot(table["floor"], y, color=DERIVED, label="floor (counted)", **style)
-    if table["bar"].notna().any():
-        axis.plot(table["bar"], y, color=BAR, label="bar (at most)", **style)
+    for mark, colour, label in (("floor", DERIVED, "floor (counted)"), ("bar", BAR, "bar (at most)")):
+        if table[mark].notna().any():
+            axis.plot(table[mark], y, color=colour, label=label, **style)
     axis.axvline(1, color=DERIVED, lw=1, zorder=0)
     axis.set_yticks(y, [f"{row.name}\n/ {row.baseline}" for row in rows], fontsize=8)
     axis.set(xscale="log", ylim=(len(rows) - 0.4, -0.6), xlabel="cost / cost of the baseline")

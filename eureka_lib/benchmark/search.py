@@ -20,7 +20,7 @@ from eureka_lib import paths
 from eureka_lib.analysis.eureka import eureka_moment, plateau_fraction
 from eureka_lib.attention.registry import changes_of
 from eureka_lib.experiments import profiles
-from eureka_lib.experiments.experiment import ALL_TASKS, TASKS, Experiment
+from eureka_lib.experiments.experiment import ALL_TASKS, Experiment
 from eureka_lib.experiments.sweep import sweep_groups
 from eureka_lib.measure.in_context import PLATEAU
 from eureka_lib.measure.language import plateau_of
@@ -29,6 +29,7 @@ from eureka_lib.measure.runs import marks
 from eureka_lib.models.resnet import ResNetConfig
 from eureka_lib.store import Run
 from eureka_lib.tasks.language import LanguageConfig
+from eureka_lib.tasks.variants import TASKS
 from eureka_lib.validation import check_choice
 
 SEARCH_FOLDER = paths.ROOT / "figures" / "search"  # part of the checkout: how it was chosen, whatever runs now
@@ -134,10 +135,11 @@ def regimes() -> Groups:
 
 
 def tunings() -> Groups:
-    """Every method of the laptop's regimes at each learning rate."""
+    """Every method of the laptop's cheaper regimes at each learning rate."""
+    laptop = profiles.get("laptop")
     return {
         (regime.name, *key): experiment
-        for regime in profiles.get("laptop").regimes
+        for regime in (laptop.temperature, laptop.cheap)
         for key, experiment in tuning(regime.base, regime.tuned).items()
     }
 

@@ -86,22 +86,21 @@ class Straightforward:
 
     def train(self) -> list[float]:
         """The whole training, evaluated as often and on as many test samples as the library does; the accuracies."""
-        test = Samples(self.task_config, "test")
-        chosen = [test[i % len(test)] for i in range(self.settings.test_samples)]
-        images, labels = torch.stack([image for image, _ in chosen]), torch.tensor([label for _, label in chosen])
-        accuracies = [self.accuracy(images, labels)]
+        samples = Samples(self.task_config, "test")
+        test = DataLoader([samples[i % len(samples)] for i in range(self.settings.test_samples)], 1000)
+        accuracies = [self.accuracy(test)]
         while self.taken < self.settings.steps:
             self.steps(min(self.settings.evaluate_every, self.settings.steps - self.taken))
-            accuracies.append(self.accuracy(images, labels))
+            accuracies.append(self.accuracy(test))
         return accuracies
 
-    def accuracy(self, images: Tensor, labels: Tensor) -> float:
+    @torch.no_grad()
+    def accuracy(self, test: DataLoader) -> float:
         """On test samples."""
         self.model.eval()
-        with torch.no_grad():
-            parts = [self.model(part.to(self.where)).argmax(dim=1).cpu() for part in images.split(1000)]
+        hits = [self.model(images.to(self.where)).argmax(dim=1).cpu() == labels for images, labels in test]
         self.model.train()
-        return (torch.cat(parts) == labels).float().mean().item()
+        return torch.cat(hits).float().mean().item()
 
 
 def never_fused(model: ViT) -> ViT:

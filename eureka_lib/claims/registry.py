@@ -1,7 +1,8 @@
 """The claims, and the decorator that makes a rule's effect a row with a verdict.
 
 A rule (:mod:`eureka_lib.claims.rules`) measures an effect; :func:`rule` holds its interval against the rule's threshold
-and says reproduced, not reproduced or undecided (the interval holds both answers). Each notebook saves its rows to
+and says reproduced, not reproduced or undecided (the interval holds both answers), or not testable here (what the claim
+takes for granted is not seen: no plateau, so nothing to shorten). Each notebook saves its rows to
 ``figures/claims/<notebook>.json``, from which the scorecard and the gallery are made.
 """
 
@@ -19,8 +20,11 @@ from eureka_lib import paths
 from eureka_lib.analysis.compare import Estimate
 
 REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecided"
+NOT_TESTABLE = "not testable here"
 VERDICTS = {1: REPRODUCED, -1: NOT_REPRODUCED, 0: UNDECIDED}  # by the side of the threshold on which an interval lies
-OWN_WORDS = {REPRODUCED: "holds", NOT_REPRODUCED: "does not hold", UNDECIDED: UNDECIDED}  # of a question of our own
+OWN_WORDS = {  # of a question of our own
+    REPRODUCED: "holds", NOT_REPRODUCED: "does not hold", UNDECIDED: UNDECIDED, NOT_TESTABLE: NOT_TESTABLE
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,7 @@ CLAIMS = {  # in the order of the scorecard
     "C1": Claim("the loss saturates for long, then some seeds improve abruptly, others never do",
                 "abstract, figure of the training curves", "01_training_loss"),
     "C2": Claim("a ResNet has no such plateau", "abstract of v1, figure of the training curves", "01_survival"),
-    "C3": Claim("the plateau comes from the multi-step structure; each step alone is learned at once",
-                "abstract", "02_times"),
+    "C3": Claim("the plateau comes from the multi-step structure", "abstract", "02_times"),
     "C4": Claim("softmax starves W_Q and W_K of gradient while W_V gets plenty", "abstract", "07_ratios"),
     "C5": Claim("temperature matters; Heat Treatment and NormSoftmax alleviate the plateau", "abstract", "05_survival"),
     "C6": Claim("the fixes need fewer steps, are likelier to learn, more accurate, more robust to hyper-parameters",
@@ -57,6 +60,8 @@ CLAIMS = {  # in the order of the scorecard
                 "not in the paper", "13_verdicts"),
     "Z3": Claim("Born et al. 2025: with QR's doubly stochastic attention more seeds jump than with softmax",
                 "Born et al. 2025, table", "13_follow_up"),
+    "S1": Claim("not in the paper: each step alone is learned at once", "our reading of the abstract", "02_times",
+                own=True),
     "F1": Claim("not in the paper: the first tenth of a run forecasts whether the Eureka-moment comes",
                 "our own question", "14_scores", own=True),
     "F2": Claim("not in the paper: the first tenth of a run forecasts when it comes",
@@ -68,7 +73,8 @@ CLAIMS = {  # in the order of the scorecard
 class Effect:
     """What a rule measured on ``n`` runs, in ``words``; ``estimates[0]`` is reported, all of them decide.
 
-    ``names`` fill the braces in the rule's texts. If the runs are not ``enough``, nothing is decided.
+    ``names`` fill the braces in the rule's texts. If the runs are not ``enough``, nothing is decided; if they are not
+    ``testable``, what the claim takes for granted is not seen in them.
     """
 
     estimates: Sequence[Estimate]
@@ -76,6 +82,7 @@ class Effect:
     words: str
     names: Mapping[str, object] = field(default_factory=dict)
     enough: bool = True
+    testable: bool = True
 
 
 @dataclass(frozen=True)
@@ -142,7 +149,7 @@ def rule(
             names = {"threshold": threshold, **effect.names}
             known, reported = CLAIMS[claim.format(**names)], effect.estimates[0]
             sides = [side_of(estimate.interval, above, below, off) for estimate in effect.estimates]
-            verdict = VERDICTS[combine(sides) if effect.enough else 0]
+            verdict = VERDICTS[combine(sides) if effect.enough else 0] if effect.testable else NOT_TESTABLE
             texts = {"claim": claim, "statement": statement, "test": test, "figure": figure or known.figure,
                      "part": part, "about": about}  # fmt: skip
             return Row(

@@ -26,19 +26,15 @@ def read(profile: str) -> pd.DataFrame:
     rows = []
     for file in sorted((paths.figures_dir(profile) / "claims").glob("*.json")):
         try:
-            rows += [_row(claim) | {"notebook": file.stem} for claim in json.loads(file.read_text())]
+            for claim in json.loads(file.read_text()):
+                low, high = claim["interval"]
+                rows.append({**claim, "low": low, "high": high, "notebook": file.stem})
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{file} does not hold claims ({error!r}); ./run_all.sh {file.stem} writes it") from error
     table = pd.DataFrame(rows, columns=COLUMNS)
     if unknown := sorted(set(table["claim"]) - set(CLAIMS)):
         raise ValueError(f"unknown claim {unknown[0]!r}; allowed are {', '.join(CLAIMS)}")
     return table.sort_values("claim", key=lambda names: names.map(list(CLAIMS).index), kind="stable", ignore_index=True)
-
-
-def _row(claim: Mapping) -> dict:
-    low, high = claim["interval"]
-    return {**{name: claim[name] for name in COLUMNS if name not in ("low", "high", "notebook")},
-            "low": low, "high": high}  # fmt: skip
 
 
 def missing(table: pd.DataFrame) -> list[str]:
@@ -48,18 +44,13 @@ def missing(table: pd.DataFrame) -> list[str]:
 
 def lines(table: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
     """The rows by line of the page: (claims, what it is about). What C5 and C6 say of one fix shares a line."""
-    keys = {about: ", ".join(dict.fromkeys(rows["claim"])) for about, rows in table.groupby("about", sort=False)}
-    grouped = {}
-    for index, row in table.iterrows():
-        key = (keys[row["about"]] if row["about"] else row["claim"], row["about"])
-        grouped.setdefault(key, []).append(index)
-    return {key: table.loc[index] for key, index in grouped.items()}
+    shared = table.groupby("about")["claim"].agg(lambda claims: ", ".join(claims.unique()))
+    names = table["claim"].where(table["about"] == "", table["about"].map(shared))
+    return dict(iter(table.groupby([names, "about"], sort=False)))
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:
     """How many verdicts of each kind, a row per claim."""
-    if table.empty:
-        return pd.DataFrame(columns=list(OWN_WORDS))
     found = pd.crosstab(table["claim"], table["verdict"].map(kind_of))
     return found.reindex(index=[c for c in CLAIMS if c in found.index], columns=list(OWN_WORDS), fill_value=0)
 

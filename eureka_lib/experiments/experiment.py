@@ -3,7 +3,8 @@
 An :class:`Experiment` says everything that decides a run's result. It is trained in :mod:`eureka_lib.experiments.run`.
 """
 
-from collections.abc import Callable, Collection
+from collections import ChainMap
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -13,42 +14,26 @@ from torch import nn
 from eureka_lib.attention.gradient_scaling import GRADIENT_SCALINGS
 from eureka_lib.attention.heat import SCALE_SCHEDULES
 from eureka_lib.attention.registry import METHODS, Method
-from eureka_lib.models.gpt2 import InContextGPT2
-from eureka_lib.models.resnet import ResNet9
-from eureka_lib.models.roberta import Roberta
+from eureka_lib.models.gpt2 import InContextGPT2, InContextGPT2Config
+from eureka_lib.models.resnet import ResNet9, ResNetConfig
+from eureka_lib.models.roberta import Roberta, RobertaConfig
 from eureka_lib.models.vit import ViT, ViTConfig
 from eureka_lib.provenance import is_own, source_of
 from eureka_lib.store import Run, key_of
-from eureka_lib.tasks.frame import Task
-from eureka_lib.tasks.further import (
-    ColourOrItemTask,
-    DigitGroupsTask,
-    NaturalIndicatorsTask,
-    NoFixedPositionTask,
-    PositionTask,
-    SameColourTask,
-)
 from eureka_lib.tasks.images import SOURCES
 from eureka_lib.tasks.in_context import InContextTask
 from eureka_lib.tasks.language import MaskedLanguageTask
-from eureka_lib.tasks.two_step import IndicatorsOnlyTask, TargetsOnlyTask, TwoStepConfig, TwoStepTask
+from eureka_lib.tasks.protocol import Task
+from eureka_lib.tasks.two_step import TwoStepConfig
+from eureka_lib.tasks.variants import TASKS
 from eureka_lib.training.optimizer import OPTIMIZERS
 from eureka_lib.training.precision import PRECISIONS
 from eureka_lib.training.schedules import LEARNING_RATE_SCHEDULES
 from eureka_lib.validation import check_choice, check_real, check_whole
 
-TASKS: dict[str, type[TwoStepTask]] = {
-    "two_step": TwoStepTask,
-    "no_fixed_position": NoFixedPositionTask,
-    "natural_indicators": NaturalIndicatorsTask,
-    "position_as_indicator": PositionTask,
-    "same_colour": SameColourTask,
-    "colour_or_item": ColourOrItemTask,
-    "digit_groups": DigitGroupsTask,
-    "targets_only": TargetsOnlyTask,
-    "indicators_only": IndicatorsOnlyTask,
-}
-ALL_TASKS: dict[str, type[Task]] = {**TASKS, "in_context": InContextTask, "masked_language": MaskedLanguageTask}
+OTHER_TASKS = {"in_context": InContextTask, "masked_language": MaskedLanguageTask}
+ALL_TASKS: Mapping[str, type[Task]] = ChainMap(TASKS, OTHER_TASKS)  # follows what is added to TASKS
+MODEL_CONFIGS = {kind.name: kind for kind in (ViTConfig, ResNetConfig, InContextGPT2Config, RobertaConfig)}
 # By name: the tasks that a model is for, and how it is built from its configuration and the task.
 MODELS: dict[str, tuple[Collection[str], Callable[[Any, Any], nn.Module]]] = {
     "vit": (TASKS, lambda config, task: ViT(config, task.image_size, task.n_classes)),
@@ -134,6 +119,21 @@ class Experiment:
             value, usual = getattr(self.fix, name), getattr(FixConfig(), name)
             if value != usual and not isinstance(self.model, ViTConfig):
                 raise ValueError(f"{name} {value!r} is for a ViT, not {self.model.name}; allowed is {usual!r}")
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Experiment":
+        """The experiment with that :meth:`config`; ValueError for an unknown name or code of one's own."""
+        if own := config.get("own"):
+            raise ValueError(f"the run is made with code that the library does not have: its {', '.join(own)}")
+        task, model = (config[part]["name"] for part in ("task", "model"))
+        kinds = {
+            "task": ALL_TASKS[check_choice("task", task, ALL_TASKS)].config_class,
+            "model": MODEL_CONFIGS[check_choice("model", model, MODELS)],
+            "training": TrainingConfig,
+            "fix": FixConfig,
+        }
+        parts = {part: kind(**config[part]) for part, kind in kinds.items()}
+        return cls(**parts, model_seed=config["model_seed"], data_seed=config["data_seed"])
 
     def vary(self, **changes) -> "Experiment":
         """A copy with the named fields changed, wherever they live: ``vary(attention="norm_softmax", steps=100)``.

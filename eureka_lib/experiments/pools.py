@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 
+import psutil
 from loky import ProcessPoolExecutor
 
 
@@ -28,8 +30,9 @@ class Workers(ThreadPoolExecutor):
     """Up to ``n`` worker processes, each in an executor of its own and replaced if it is lost.
 
     So a worker that dies fails its own task alone, with loky's BrokenProcessPool, which names the signal. Functions may
-    be defined anywhere, also in a notebook. Workers end with this process, also if it is killed; at once if the block
-    ``with Workers(n)`` is interrupted, which is for this process to decide: Ctrl-C does not reach them.
+    be defined anywhere, also in a notebook. Workers, and what they have started, end with this process, also if it is
+    killed; at once if the block ``with Workers(n)`` is interrupted, which is for this process to decide: neither Ctrl-C
+    nor a closing terminal reaches them.
     """
 
     def __init__(self, n: int):
@@ -65,15 +68,18 @@ class Workers(ThreadPoolExecutor):
 
 def _block_interrupts() -> None:
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
 
 
 def _end_with_parent(parent: int) -> None:
-    """Let a worker end soon after its parent, ``parent`` by id, was killed."""
+    """Let a worker, and what it has started, end soon after its parent, ``parent`` by id, was killed."""
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -12,7 +12,6 @@ stored. A task whose worker is lost is tried again, up to a limit.
 import os
 import random
 import re
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
@@ -25,7 +24,7 @@ from loky import cpu_count
 
 from eureka_lib.attention.registry import METHODS, Method
 from eureka_lib.experiments import cluster
-from eureka_lib.experiments.experiment import ALL_TASKS, TASKS, Experiment
+from eureka_lib.experiments.experiment import Experiment
 from eureka_lib.experiments.pools import InProcess, Workers
 from eureka_lib.experiments.run import run, stored
 from eureka_lib.experiments.trainer import OnEvaluation, device
@@ -33,6 +32,7 @@ from eureka_lib.progress import Progress
 from eureka_lib.provenance import is_own, source_of
 from eureka_lib.store import Run, RunStore, StoreError
 from eureka_lib.tasks.images import SOURCES
+from eureka_lib.tasks.variants import TASKS
 
 SMALL = 2000  # steps of all runs of a sweep, which take less time than workers' imports do
 TRIES = 3  # of a task whose worker is lost
@@ -41,7 +41,7 @@ NAMED_AT_MOST = 5  # reasons in a message, and runs for each of them
 OUT_OF_MEMORY = "out of memory? Train fewer at a time, as with executor=eureka_lib.experiments.pools.Workers(1)"
 CRASH = "compiled code crashed; the terminal has the lines of Python where, and run(experiment) alone repeats it"
 # Where experiments find by name what may be the user's own.
-REGISTRIES: tuple[dict[str, Any], ...] = (METHODS, TASKS, ALL_TASKS, SOURCES)
+REGISTRIES: tuple[dict[str, Any], ...] = (METHODS, TASKS, SOURCES)
 
 
 class SweepError(RuntimeError):
@@ -62,13 +62,15 @@ def sweep(
     a module. Raises :class:`SweepError` at the end, after all others have finished, if some experiments could not be
     trained; and StoreError before anything is trained if something has to be and the store cannot be written.
     """
-    store = RunStore((store or RunStore()).folder.absolute())
+    store = (store or RunStore()).absolute()
     tasks = [Task(e, key, store, weights_every, _own(e)) for key, e in {e.key: e for e in experiments}.items()]
     runs = {task.key: found for task in tasks if (found := task.load())}
     missing = [task for task in tasks if task.key not in runs]
-    print(f"{title}: {len(tasks)} runs, {len(runs)} of them stored, {len(missing)} to train", flush=True)
+    came = sum(run.released for run in runs.values())
+    words = f"{len(runs)} of them stored{f' ({came} released with the checkout)' if came else ''}"
+    print(f"{title}: {len(tasks)} runs, {words}, {len(missing)} to train", flush=True)
     if missing:
-        _check_writable(store)
+        store.check_writable()
         random.Random().shuffle(missing)  # so that two sweeps of the same seldom train the same run at the same time
         runs |= _train_all(missing, executor, title)
     return [runs[e.key] for e in experiments]
@@ -197,15 +199,6 @@ def _pool(executor: Executor | None, tasks: Sequence[Task]) -> AbstractContextMa
     if len(tasks) == 1 or sum(task.experiment.training.steps for task in tasks) <= SMALL:
         return nullcontext(InProcess())
     return Workers(min(len(tasks), 1 if device().type == "cuda" else cpu_count()))
-
-
-def _check_writable(store: RunStore) -> None:
-    try:
-        store.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=store.folder):
-            pass
-    except OSError as error:
-        raise StoreError(error.errno, f"the run store {store.folder} cannot be written: {error.strerror}") from error
 
 
 def _stored_by_worker(task: Task) -> Run:

@@ -18,7 +18,7 @@ from torch import Tensor
 from eureka_lib import provenance
 from eureka_lib.experiments.experiment import Experiment, TrainingConfig
 from eureka_lib.experiments.treatment import AttentionMeasure, Treatment
-from eureka_lib.tasks.frame import Pair, Task
+from eureka_lib.tasks.protocol import Pair, Task
 from eureka_lib.training import optimizer, resume
 from eureka_lib.training.loop import Trainer
 from eureka_lib.training.precision import with_precision

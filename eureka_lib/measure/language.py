@@ -15,8 +15,8 @@ from eureka_lib.measure.plateaus import Plateau
 from eureka_lib.models.roberta import Roberta
 from eureka_lib.store import Run
 from eureka_lib.tasks.corpora import SPLITS, checksum, load_text
-from eureka_lib.tasks.frame import Pair
 from eureka_lib.tasks.language import MaskedLanguageTask
+from eureka_lib.tasks.protocol import Pair
 from eureka_lib.validation import check_whole
 
 # Written when only the softmax had been looked at, on seeds from 1000 on: no network gets there without neighbours.
@@ -32,7 +32,7 @@ def plateau_of(task: MaskedLanguageTask) -> Plateau:
 
 def derived_losses(task: MaskedLanguageTask) -> dict[str, float]:
     """The derived losses by the names that stand beside them."""
-    return {"unigram": task.plateau_loss, "left neighbour": task.left_neighbour_loss}
+    return {"unigram": task.plateau_loss, "left neighbour": task.neighbour_loss(-1)}
 
 
 def text_table(task: MaskedLanguageTask) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from eureka_lib.analysis.gradients import by_cell
 from eureka_lib.analysis.probes import CLS
-from eureka_lib.analysis.record import look_inside
+from eureka_lib.analysis.record import record_blocks
 from eureka_lib.measure.subjects import Subject, first_and_last, telling_steps
 from eureka_lib.tasks.two_step import CELL_NAMES, TwoStepTask
 
@@ -18,7 +18,7 @@ TOKENS = [CLS, *CELL_NAMES]
 
 def attention_maps(subject: Subject, step: int, task: TwoStepTask, images: Tensor) -> Tensor:
     """Mean attention of a kept model over ``images``, among CLS and the four cells: (L, H, 5, 5), rows sum to 1."""
-    layers = look_inside(subject.model(step, task), images)
+    layers = record_blocks(subject.model(step, task), images)
     return torch.stack([by_cell(layer.attention.mean(dim=0)) for layer in layers])
 
 

@@ -1,7 +1,6 @@
-"""What the networks around a body of transformers' have in common: the paper's fixes by name, and their temperature.
+"""Base class of networks with a model of transformers as their body: attention by name, and its scale factor.
 
-The fixes come in through transformers' attention interface (:mod:`eureka_lib.attention.huggingface`), which is imported
-when a model is built and not before, so that configurations need no transformers.
+:mod:`eureka_lib.attention.huggingface` is imported when a model is built, so that configurations need no transformers.
 """
 
 from typing import Any
@@ -11,14 +10,13 @@ from torch import Tensor, nn
 
 
 class Hosted(nn.Module):
-    """A network whose ``body``, which :meth:`host` makes, is a model of transformers' at random initial weights.
+    """A network with a randomly initialised model of transformers as ``body``, made by :meth:`host`.
 
-    The attention's scale factor is part of the state, so that a checkpoint evaluates at the temperature it was trained
-    with.
+    The attention's scale factor is part of the state: a checkpoint evaluates at the temperature it was trained with.
     """
 
     def host(self, kind: Any, config: Any, attention: str) -> None:
-        """Make the body, of the class ``kind`` and its ``config``, with a normaliser's name as ``attention``."""
+        """Make the body, an auto class ``kind`` with its ``config``; ``attention`` is a name in METHODS."""
         from eureka_lib.attention import huggingface
 
         if attention != "softmax":

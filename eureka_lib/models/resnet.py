@@ -41,7 +41,7 @@ class Convolution(nn.Conv2d):
 
 
 def in_order(x: Tensor) -> Tensor:
-    """The same numbers with the strides of contiguous layout; copied only if they lie otherwise in memory.
+    """The same tensor with contiguous strides; copied only if necessary.
 
     Unlike ``contiguous()`` it changes strides of dimensions of size 1, too, by which torch tells channels-last.
     """

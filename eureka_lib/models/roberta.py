@@ -1,8 +1,8 @@
 """RoBERTa (Liu et al. 2019) for masked language modelling: transformers' own, at random initial weights.
 
 Embeddings of tokens and learned positions, post-norm blocks, and a head that gives the logits of all tokens, its
-matrix being that of the embeddings. The head is applied where something is to be guessed, and nowhere else. The
-configuration needs no transformers; the model does.
+matrix being that of the embeddings. The head is applied to chosen tokens only. The configuration needs no transformers;
+the model does.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class RobertaConfig:
 
 
 class Roberta(Hosted):
-    """Inputs (B, 2, L), tokens and 1 where one is to be guessed, to logits (N, V) of these N, sample by sample.
+    """Inputs (B, 2, L), tokens and 1 where one is chosen, to logits (N, V) of the N chosen ones, sample by sample.
 
     Tokens are numbered as RoBERTa's: 0 begins a sample, 1 is padding, 2 ends it. Raises ImportError
     without transformers.

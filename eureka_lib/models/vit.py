@@ -92,7 +92,7 @@ class Block(nn.Module):
         self.drop = StochasticDepth(drop)
 
     def forward(self, x: Tensor, first: int | None = None) -> Tensor:
-        """Tokens (B, T, C) -> (B, T, C), or while nobody watches only the ``first`` of them, which still see all."""
+        """Tokens (B, T, C) -> (B, T, C), or, without hooks, the ``first`` of them only, which attend to all."""
         if is_watched(self) or not self.attention.weights.row_wise:
             first = None
         x = x[:, :first] + self.drop(self.attention(self.attention_norm(x), queries=first))
@@ -131,7 +131,7 @@ class ViT(nn.Module):
                 nn.init.trunc_normal_(weights, std=config.query_key_std)
 
     def attention_layers(self) -> list[MultiHeadAttention]:
-        """The attention of each block, first to last, for whoever schedules or watches it."""
+        """The attention of each block, first to last."""
         return [block.attention for block in self.blocks]
 
     def query_key_weights(self) -> list[Tensor]:

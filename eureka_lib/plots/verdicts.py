@@ -6,13 +6,26 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from eureka_lib.claims.registry import CLAIMS, NOT_REPRODUCED, OWN_WORDS, REPRODUCED, UNDECIDED, kind_of
+from eureka_lib.claims.registry import (
+    CLAIMS,
+    NOT_REPRODUCED,
+    NOT_TESTABLE,
+    OWN_WORDS,
+    REPRODUCED,
+    UNDECIDED,
+    kind_of,
+)
 from eureka_lib.claims.scorecard import lines, number
 from eureka_lib.plots.style import panels
 
-COLOURS = {REPRODUCED: "#56B4E9", NOT_REPRODUCED: "#E69F00", UNDECIDED: "#DDDDDD"}
+COLOURS = {REPRODUCED: "#56B4E9", NOT_REPRODUCED: "#E69F00", UNDECIDED: "#DDDDDD", NOT_TESTABLE: "#F7F7F7"}
 TILES = 5  # side by side
-MARKS = {REPRODUCED: "\N{CHECK MARK}", NOT_REPRODUCED: "\N{MULTIPLICATION X}", UNDECIDED: "?"}
+MARKS = {
+    REPRODUCED: "\N{CHECK MARK}",
+    NOT_REPRODUCED: "\N{MULTIPLICATION X}",
+    UNDECIDED: "?",
+    NOT_TESTABLE: "\N{EM DASH}",
+}
 
 
 def plot(table: pd.DataFrame) -> Figure:
@@ -34,8 +47,8 @@ def plot(table: pd.DataFrame) -> Figure:
         y += _floors(rows)
     for x, (kind, colour) in enumerate(COLOURS.items()):
         words = " / ".join(dict.fromkeys([kind, OWN_WORDS[kind]]))
-        axis.add_patch(Rectangle((2.1 * x - 0.9, -1.1), 0.15, 0.4, color=colour, lw=0))
-        axis.annotate(f"{MARKS[kind]} {words}", (2.1 * x - 0.7, -0.9), va="center", fontsize=7)
+        axis.add_patch(Rectangle((1.75 * x - 1.3, -1.1), 0.15, 0.4, color=colour, lw=0))
+        axis.annotate(f"{MARKS[kind]} {words}", (1.75 * x - 1.1, -0.9), va="center", fontsize=7)
     if not grouped:
         axis.annotate("no notebook has judged a claim yet", (TILES / 2, 0), ha="center", va="center", fontsize=8)
     axis.set(xlim=(-2.3, TILES), ylim=(height - 0.5, -1.2))

@@ -10,6 +10,7 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TextIO
 
 from eureka_lib import paths
@@ -114,29 +115,39 @@ def _cluster(options: argparse.Namespace) -> dict[str, str]:
 
 def run(request: Request, stream: TextIO) -> int:
     """Carry out a request, telling ``stream`` about it; return the exit status."""
-    from eureka_lib.run_all import gallery, parent  # which need the environment that --check has to do without
+    from eureka_lib.experiments.pools import Workers  # which, like the next, --check has to do without
+    from eureka_lib.run_all import many
 
     def say(text: str) -> None:
         print(text, file=stream, flush=True)
 
-    jobs, outcomes, stopped = request.jobs, [], ""
+    jobs, outcomes = request.jobs, []
     os.environ |= request.cluster  # the notebooks inherit it
     say(f"{len(jobs)} notebook{'s' if len(jobs) > 1 else ''}, profile {jobs[0].profile}")
+    folders = {job.figures: job for job in jobs}.values()
     try:
-        for outcome in parent.execute_all(jobs, request.workers, request.force, stream):
-            outcomes.append(outcome)
+        with TemporaryDirectory(prefix="eureka-") as scratch, Workers(request.workers) as pool:
+            for outcome in many.execute_all(jobs, pool, request.workers, request.force, Path(scratch), stream):
+                outcomes.append(outcome)
+            say(many.summary(jobs, outcomes))
+            for job in folders:
+                page = pool.submit(_gallery, job).result()
+                say(f"All figures on one page: {many.from_here(page)}" if page else "There are no figures yet.")
     except KeyboardInterrupt as signalled:
+        from eureka_lib.run_all.gallery.render import relink
+
+        for job in folders:
+            relink(job.products, job.source.parent)
         stopped = str(signalled) or "SIGINT"
-    say(parent.summary(jobs, outcomes))
-    for figures, job in {Path(job.figures): job for job in jobs}.items():
-        gallery.relink(job.products, Path(job.source).parent)
-        if not stopped:
-            page = gallery.build(figures, Path(job.source).parent, job.profile)
-            say(f"All figures on one page: {parent.from_here(page)}" if page else "No figures yet, so no page of them.")
-    if stopped:
-        say(f"Stopped by {stopped}. The same command continues; what is done is kept.")
+        say(f"{many.summary(jobs, outcomes)}\nStopped by {stopped}. The same command continues; what is done is kept.")
         return 128 + signal.Signals[stopped]
     return 1 if any(outcome.error for outcome in outcomes) else 0
+
+
+def _gallery(job: Job) -> Path | None:
+    from eureka_lib.run_all.gallery import page  # whose imports take seconds, and are there in a worker
+
+    return page.build(job.figures, job.source.parent, job.profile)
 
 
 def _let_signals_stop() -> None:
@@ -151,11 +162,7 @@ def _let_signals_stop() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command line, or the one notebook of a child process."""
-    if arguments[:1] == ["--child"]:
-        from eureka_lib.run_all import child
-
-        return child.main(arguments[1], Path(arguments[2]))
+    """Run the command line."""
     only_check, words = "--check" in arguments, [word for word in arguments if word != "--check"]
     try:
         if words[:1] == ["lab"]:

@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
 
 from eureka_lib import paths
 from eureka_lib.experiments import defaults
@@ -23,16 +22,15 @@ from eureka_lib.validation import check_choice
 # Seconds that one cell may take before it counts as hung; far beyond what any cell needs.
 CELL_TIMEOUT = {"smoke": 1800, "laptop": 12 * 3600, "paper": 30 * 24 * 3600}
 PROFILES = tuple(CELL_TIMEOUT)  # the names in eureka_lib.experiments.profiles, which itself needs torch
-CHECKED_TYPES = ("int", "float", "bool", "list", "dict")  # others, such as "int | None", take any value
 
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook to execute, and where its products go. Paths are strings: a job travels to its process as JSON."""
+    """One notebook to execute, and where its products go."""
 
     name: str
-    source: str  # the notebook
-    figures: str  # the folder of its figures
+    source: Path  # the notebook
+    figures: Path  # the folder of its figures
     profile: str
     parameters: dict
     played: dict = field(default_factory=dict)  # the parameters that are not the defaults
@@ -40,7 +38,7 @@ class Job:
     @property
     def products(self) -> Path:
         """Folder of the executed notebooks, their HTML and their success records."""
-        return Path(self.figures) / "notebooks"
+        return self.figures / "notebooks"
 
     def product(self, suffix: str) -> Path:
         """The executed notebook (".ipynb"), the same to read in a browser (".html"), the success record (".json")."""
@@ -49,12 +47,22 @@ class Job:
     @property
     def claims(self) -> Path:
         """Folder of the claims, to which a played notebook adds none."""
-        return (Path(self.figures).parent if self.played else Path(self.figures)) / "claims"
+        return (self.figures.parent if self.played else self.figures) / "claims"
 
     @property
     def reads_claims(self) -> bool:
         """Whether it is made of what other notebooks leave: a cell of it is tagged ``claims``."""
-        return any("claims" in tags for _, _, tags in read_cells(Path(self.source)))
+        return any("claims" in tags for _, _, tags in read_cells(self.source))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a notebook ended: ``status`` is "ok", "up to date" or "FAILED"; ``error`` says where and why it failed."""
+
+    name: str
+    status: str
+    seconds: float = 0.0
+    error: str = ""
 
 
 # --- Which notebooks -------------------------------------------------------------------------------------------------
@@ -100,15 +108,8 @@ def read_cells(notebook: Path) -> list[tuple[str, str, list[str]]]:
 # --- With which parameters -------------------------------------------------------------------------------------------
 
 
-class Parameter(NamedTuple):
-    """A parameter of a notebook, as its cell tagged ``parameters`` has it."""
-
-    type: str  # as annotated
-    default: object
-
-
-def declared_parameters(notebook: Path) -> dict[str, Parameter]:
-    """The annotated assignments in the cell tagged ``parameters``.
+def declared_parameters(notebook: Path) -> dict[str, object]:
+    """The parameters of a notebook with their defaults: what the cell tagged ``parameters`` assigns with annotations.
 
     Read by the standard library and not by papermill's ``inspect_notebook``: ``-p`` is checked before there is an
     environment that has papermill.
@@ -116,10 +117,7 @@ def declared_parameters(notebook: Path) -> dict[str, Parameter]:
     tagged = [source for kind, source, tags in read_cells(notebook) if kind == "code" and "parameters" in tags]
     with suppress(SyntaxError):  # which the reader will see when the cell is executed
         found = [node for node in ast.parse("".join(tagged[:1])).body if isinstance(node, ast.AnnAssign) and node.value]
-        return {
-            ast.unparse(n.target): Parameter(ast.unparse(n.annotation), parse_value(ast.unparse(n.value)))
-            for n in found
-        }
+        return {ast.unparse(node.target): parse_value(ast.unparse(node.value)) for node in found}
     return {}
 
 
@@ -139,15 +137,14 @@ def check_parameter(notebook: Path, name: str, text: str) -> object:
     declared.pop("profile", None)
     if not declared:
         raise ValueError(f"unknown parameter {name!r}: {notebook.stem} has no parameters but the profile")
-    check_choice(f"parameter of {notebook.stem}:", name, declared)
-    kind, value = declared[name].type.split("[")[0], parse_value(text)
-    if kind == "str":
+    default, value = declared[check_choice(f"parameter of {notebook.stem}:", name, declared)], parse_value(text)
+    if isinstance(default, str):
         return value if isinstance(value, str) else text  # a name that looks like a number
-    actual = type(value).__name__
-    if kind in CHECKED_TYPES and actual != kind and (kind, actual) != ("float", "int"):
+    kind, actual = type(default).__name__, type(value).__name__
+    if default is not None and actual != kind and (kind, actual) != ("float", "int"):
         raise TypeError(
             f"parameter {name!r} of {notebook.stem} must be of type {kind}, "
-            f"got {value!r} of type {actual}; its default is {declared[name].default}"
+            f"got {value!r} of type {actual}; its default is {default}"
         )
     return value
 
@@ -161,12 +158,12 @@ def plan(notebooks: dict[str, Path], figures: Path, profile: str, extra: Iterabl
     jobs = []
     for name, source in notebooks.items():
         parameters = {key: check_parameter(source, key, text) for key, text in pairs}
-        in_file = {key: each.default for key, each in declared_parameters(source).items() if key != "profile"}
+        in_file = declared_parameters(source)
+        has_profile = in_file.pop("profile", None)  # a notebook without it still learns it from EUREKA_PROFILE
         played = defaults.changed(in_file | parameters, defaults.read(source.parent).get(name, in_file))
-        if "profile" in declared_parameters(source):  # a notebook without it still learns it from EUREKA_PROFILE
-            parameters["profile"] = profile
         folder = figures / paths.PLAYED if played else figures
-        jobs.append(Job(name, str(source.resolve()), str(folder.resolve()), profile, parameters, played))
+        parameters |= {"profile": profile} if has_profile else {}
+        jobs.append(Job(name, source.resolve(), folder.resolve(), profile, parameters, played))
     return jobs
 
 
@@ -183,19 +180,15 @@ def _split(text: str) -> tuple[str, str]:
 def ingredients(job: Job) -> dict:
     """Everything that decides a notebook's products."""
     package = paths.ROOT / "eureka_lib"
+    claims = [path for path in job.claims.glob("*.json") if path.stem != job.name]
     return {
-        "notebook": _sha256(json.dumps(read_cells(Path(job.source))).encode()),
+        "notebook": _sha256(json.dumps(read_cells(job.source)).encode()),
         "parameters": json.loads(json.dumps(job.parameters)),  # as the record will give them back: tuples are lists
         "library": _sha256_of(package.rglob("*.py"), package),
         "python": platform.python_version(),
         "torch": metadata.version("torch"),
-        "claims of other notebooks": claims_hash(job) if job.reads_claims else None,
+        "claims of other notebooks": _sha256_of(claims, job.claims) if job.reads_claims else None,
     }
-
-
-def claims_hash(job: Job) -> str:
-    """One hash over what the other notebooks of the profile claim."""
-    return _sha256_of([path for path in job.claims.glob("*.json") if path.stem != job.name], job.claims)
 
 
 def artefacts(job: Job) -> dict[str, str]:
@@ -203,10 +196,9 @@ def artefacts(job: Job) -> dict[str, str]:
 
     Of the HTML only that it is there: its links change when other notebooks' pages come and go.
     """
-    folder = Path(job.figures)
+    folder, html = job.figures, job.product(".html")
     found = [*folder.glob(f"{job.name.split('_')[0]}_*"), folder / "claims" / f"{job.name}.json"]
     hashes = {p.relative_to(folder).as_posix(): _sha256(p.read_bytes()) for p in sorted(found) if p.is_file()}
-    html = job.product(".html")
     return hashes | ({html.relative_to(folder).as_posix(): "there"} if html.is_file() else {})
 
 

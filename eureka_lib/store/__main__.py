@@ -11,9 +11,19 @@ from pathlib import Path
 
 import pandas as pd
 
+from eureka_lib import paths
 from eureka_lib.analysis.eureka import eureka_moment
-from eureka_lib.store import Run, RunStore, StoreError
-from eureka_lib.store.contents import entries, merge, remove, size_of, sound_runs, useless
+from eureka_lib.store import Run, RunStore, StoreError, released
+from eureka_lib.store.contents import (
+    behind_figures,
+    entries,
+    merge,
+    release,
+    remove,
+    size_of,
+    sound_runs,
+    useless,
+)
 from eureka_lib.store.table import history_table, matching, run_table, write
 
 EPILOG = """\
@@ -24,6 +34,7 @@ examples:
   python -m eureka_lib.store export evaluations.csv --histories
   python -m eureka_lib.store prune                         says what would go: what no sweep will ever use
   python -m eureka_lib.store prune --yes status=diverged   removes it, and the diverged runs
+  python -m eureka_lib.store release                       the runs behind the figures, as archives in figures/runs
   python -m eureka_lib.store merge /media/other/runs       verifies, copies what is not here, replaces nothing
 
 A condition NAME=VALUE names a column of the exported table, such as training.steps=600, or steps=600 for short.
@@ -43,13 +54,28 @@ def list_runs(store: RunStore, options: argparse.Namespace) -> int:
 
 
 def verify_runs(store: RunStore, options: argparse.Namespace) -> int:
-    """Verify every file of every run, and say which do not fit."""
-    found = list(entries(store, weights=True))
-    damaged = [entry for entry in found if not entry.run]
-    for entry in damaged:
-        print(f"{entry.folder.name}: {entry.problem}")
-    print(f"{len(found) - len(damaged)} runs in {store.folder} are what they say, {len(damaged)} are not")
-    return 1 if damaged else 0
+    """Verify every file of every run, stored or released, and say which do not fit."""
+    own, others = ([*entries(folders.values(), weights=True)] for folders in (store.folders(), store.released()))
+    wrong = [f"{entry.folder.name}: {entry.problem}" for entry in own + others if not entry.run]
+    wrong += [f"{name}: {problem}" for name, problem in released.verify(store.archives) if problem]
+    for line in wrong:
+        print(line)
+    damaged = sum(entry.run is None for entry in own)
+    print(f"{len(own) - damaged} runs in {store.folder} are what they say, {damaged} are not")
+    if others:
+        print(f"{len(others)} released ones in {store.archives}")
+    return 1 if wrong else 0
+
+
+def release_runs(store: RunStore, options: argparse.Namespace) -> int:
+    """Write the runs behind the laptop's figures as archives, which come with the checkout; 1 if some are missing."""
+    wanted = behind_figures(paths.figures_dir(paths.DEFAULT_PROFILE))
+    missing = release(store, wanted, store.archives)
+    for name, keys in wanted.items():
+        words = f"; {len(missing[name])} more are neither stored nor released" if missing[name] else ""
+        print(f"{name}: {len(keys) - len(missing[name])} runs{words}")
+    print(f"{size_of(store.archives):,} bytes in {store.archives}")
+    return 1 if any(missing.values()) else 0
 
 
 def export_runs(store: RunStore, options: argparse.Namespace) -> int:
@@ -99,7 +125,7 @@ def _moments(run: Run) -> dict[str, object]:
 def _selected(store: RunStore, options: argparse.Namespace) -> tuple[pd.DataFrame, list[Run]]:
     """The table of the runs that meet the conditions, and all runs it was chosen from."""
     runs = sound_runs(store)
-    if damaged := len(store.keys()) - len(runs):
+    if damaged := len(store.folders() | store.released()) - len(runs):
         print(f"{damaged} damaged runs are left out; verify names them", file=sys.stderr)
     return matching(run_table(runs, _moments), dict(options.conditions)), runs
 
@@ -120,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--store", type=Path, metavar="FOLDER", help="default: $EUREKA_STORE, or the checkout's runs")
     commands, added = parser.add_subparsers(metavar="COMMAND", required=True), {}
     for name, command in (("list", list_runs), ("verify", verify_runs), ("export", export_runs),
-                          ("prune", prune_store), ("merge", merge_stores)):  # fmt: skip
+                          ("prune", prune_store), ("release", release_runs), ("merge", merge_stores)):  # fmt: skip
         added[name] = commands.add_parser(name, parents=[where], help=command.__doc__)
         added[name].set_defaults(command=command)
     added["export"].add_argument("file", type=Path, help="runs.csv or runs.parquet")
@@ -136,9 +162,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    store = RunStore(options.store)
+    store = RunStore(options.store, None if options.store is None else options.store / "released")
     try:
-        if not store.folder.is_dir() and options.command is not merge_stores:
+        if not store.folder.is_dir() and not store.released() and options.command is not merge_stores:
             raise ValueError(f"there is no run store in {store.folder}")
         return options.command(store, options)
     except (ValueError, ImportError, StoreError) as problem:

@@ -1,13 +1,16 @@
-"""What is in a store, sound or not: verify it, prune it, and merge another machine's store into it."""
+"""What is in a store, sound or not: verify it, prune it, release it, and merge another machine's store into it."""
 
+import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from eureka_lib.store.runs import Run, RunStore, StoreError, read_run
+from eureka_lib.store import released
+from eureka_lib.store.runs import RESULTS_VERSION, Folder, Run, RunStore, StoreError, bare_files, read_run
 
+WATCHED = "00_start_here"
 LEFT_BEHIND = 24 * 3600  # seconds after which a half-written run or a note of progress is nobody's any more
 
 
@@ -15,15 +18,14 @@ LEFT_BEHIND = 24 * 3600  # seconds after which a half-written run or a note of p
 class Entry:
     """A run's folder: the ``run``, or the ``problem`` with it, a ValueError if its files are damaged."""
 
-    folder: Path
+    folder: Folder
     run: Run | None
     problem: Exception | None = None
 
 
-def entries(store: RunStore, weights: bool = False) -> Iterator[Entry]:
-    """Every run's folder in a store, verified; also its ``weights``, if asked."""
-    for key in store.keys():
-        folder = store.folder / key
+def entries(folders: Iterable[Folder], weights: bool = False) -> Iterator[Entry]:
+    """Every run's folder, of those that a store has, verified; also its ``weights``, if asked."""
+    for folder in folders:
         try:
             yield Entry(folder, read_run(folder, weights))
         except (ValueError, StoreError) as problem:
@@ -31,8 +33,40 @@ def entries(store: RunStore, weights: bool = False) -> Iterator[Entry]:
 
 
 def sound_runs(store: RunStore) -> list[Run]:
-    """The runs of a store that are what they say, weights aside; the others are left where they are."""
-    return [entry.run for entry in entries(store) if entry.run]
+    """The runs of a store that are what they say, weights aside, and the released ones that it lacks."""
+    folders = store.released() | store.folders()
+    return [entry.run for entry in entries(folders.values()) if entry.run]
+
+
+def behind_figures(figures: Path) -> dict[str, list[str]]:
+    """The keys of the runs behind a folder's figures, by notebook; a run that several show is the first one's.
+
+    That of 00 is not among them: it is there to be watched while it is trained.
+    """
+    found: dict[str, list[str]] = {}
+    seen: set[str] = set()
+    for file in sorted(figures.glob("[0-9][0-9]_*.json")):
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        if facts["notebook"] == WATCHED:
+            continue
+        keys = [key for group in facts["runs"] for key in group["keys"] if key not in seen]
+        seen |= {*keys}
+        found.setdefault(facts["notebook"], []).extend(dict.fromkeys(keys))
+    return {notebook: keys for notebook, keys in found.items() if keys}
+
+
+def release(store: RunStore, wanted: Mapping[str, Iterable[str]], folder: Path) -> dict[str, list[str]]:
+    """Write an archive in ``folder`` for each name in ``wanted``, with the runs of those keys, without their weights.
+
+    Returns the keys, by name, of the runs that the store lacks.
+    """
+    archives, missing = {}, {}
+    for name, keys in wanted.items():
+        runs = {key: store.load(key) for key in keys}
+        missing[name] = [key for key, run in runs.items() if run is None]
+        archives[f"{name}.zip"] = {key: bare_files(run) for key, run in runs.items() if run}
+    released.write(folder, {name: runs for name, runs in archives.items() if runs}, RESULTS_VERSION)
+    return missing
 
 
 def merge(store: RunStore, other: RunStore) -> Iterator[tuple[str, str]]:
@@ -42,7 +76,7 @@ def merge(store: RunStore, other: RunStore) -> Iterator[tuple[str, str]]:
     A store from elsewhere is untrusted data: each run is verified, and only the files of a run are copied. Raises
     StoreError if ``store`` cannot be written.
     """
-    for entry in entries(other, weights=True):
+    for entry in entries(other.folders().values(), weights=True):
         if entry.run is None:
             yield entry.folder.name, f"damaged: {entry.problem}"
         elif mine := store.load(entry.run.key):
@@ -60,7 +94,7 @@ def useless(store: RunStore) -> Iterator[tuple[Path, str]]:
     a day ago or more; states of trainings whose run is stored.
     """
     yield from ((path, "was set aside as damaged") for path in _inside(store.folder / "damaged"))
-    for entry in entries(store, weights=True):
+    for entry in entries(store.folders().values(), weights=True):
         if isinstance(entry.problem, ValueError):
             yield entry.folder, str(entry.problem)
     for path in [*_inside(store.folder / ".partial"), *_inside(store.folder / ".progress")]:

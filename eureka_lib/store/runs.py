@@ -7,8 +7,10 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 import uuid
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,12 +22,14 @@ import safetensors.torch
 from torch import Tensor
 
 from eureka_lib import paths
+from eureka_lib.store import released
 
 RESULTS_VERSION = 4  # raise it whenever the same configuration would give other results than before
 SUMS = "SHA256SUMS"
 FILES = ("config.json", "history.csv", "meta.json")
 
 Config = dict[str, Any]
+Folder = Path | zipfile.Path  # of a run: one of its own, or one in an archive
 
 
 class StoreError(OSError):
@@ -34,9 +38,12 @@ class StoreError(OSError):
 
 @dataclass(frozen=True)
 class Run:
-    """A stored training: nested ``config``, ``history`` (a row per evaluation), ``meta`` data, and its ``folder``."""
+    """A stored training: nested ``config``, ``history`` (a row per evaluation), ``meta`` data, and its ``folder``.
 
-    folder: Path
+    The folder of a released run lies in an archive.
+    """
+
+    folder: Folder
     config: Config
     history: pd.DataFrame
     meta: dict[str, Any]
@@ -45,6 +52,11 @@ class Run:
     def key(self) -> str:
         """The hash that names it."""
         return self.folder.name
+
+    @property
+    def released(self) -> bool:
+        """Whether it came with the checkout and was not trained here."""
+        return isinstance(self.folder, zipfile.Path)
 
     @property
     def weight_steps(self) -> list[int]:
@@ -102,29 +114,62 @@ def _number(text: str) -> int | float:
 
 
 class RunStore:
-    """Runs in a folder, by default :func:`eureka_lib.paths.store_dir`."""
+    """Runs in a ``folder``, and under it released ones, in the folder ``archives``, which are only read.
 
-    def __init__(self, folder: Path | str | None = None):
-        self.folder = Path(folder) if folder is not None else paths.store_dir()
+    By default :func:`eureka_lib.paths.store_dir` and :func:`eureka_lib.paths.released_dir`; a folder that is named has
+    no released runs under it unless they are named, too.
+    """
+
+    def __init__(self, folder: Path | str | None = None, archives: Path | str | None = None):
+        if folder is None:
+            folder, archives = paths.store_dir(), archives or paths.released_dir()
+        self.folder, self.archives = Path(folder), archives and Path(archives)
+
+    def absolute(self) -> "RunStore":
+        """The same, wherever a process works."""
+        return RunStore(self.folder.absolute(), self.archives and self.archives.absolute())
+
+    def check_writable(self) -> None:
+        """Raise StoreError if nothing can be stored."""
+        with _explained(f"the run store {self.folder} cannot be written"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
 
     def keys(self) -> list[str]:
-        """The names of all stored runs, whether sound or not, in alphabetical order."""
+        """The names of all runs in its own folder, whether sound or not, in alphabetical order."""
         if not self.folder.is_dir():
             return []
         return sorted(path.name for path in self.folder.iterdir() if re.fullmatch("[0-9a-f]{16}", path.name))
 
-    def load(self, key: str) -> Run | None:
-        """The run stored under ``key``, or None. A damaged one is set aside with a warning, and counts as None.
+    def folders(self) -> dict[str, Folder]:
+        """The folders of the runs in its own folder, whether sound or not, by key."""
+        return {key: self.folder / key for key in self.keys()}
 
+    def released(self) -> dict[str, Folder]:
+        """The folders of the released runs, by key."""
+        return released.folders(self.archives, RESULTS_VERSION) if self.archives else {}
+
+    def load(self, key: str) -> Run | None:
+        """The run stored under ``key``, else the released one, or None.
+
+        A damaged one is set aside with a warning, and counts as None.
         Raises StoreError if the store itself cannot be read.
         """
         folder = self.folder / key
-        if not folder.is_dir():
-            return None
+        if folder.is_dir():
+            try:
+                return read_run(folder, weights=True)
+            except ValueError as error:
+                self._set_aside(folder, error)
+        return self.load_released(key)
+
+    def load_released(self, key: str) -> Run | None:
+        """The released run of that ``key``, or None, with a warning if it is damaged."""
         try:
-            return read_run(folder, weights=True)
+            return read_run(self.released()[key], weights=True) if key in self.released() else None
         except ValueError as error:
-            self._set_aside(folder, error)
+            warnings.warn(f"released run {key} cannot be used ({error}); training it instead", stacklevel=3)
             return None
 
     def _set_aside(self, folder: Path, problem: ValueError) -> None:
@@ -160,11 +205,8 @@ class RunStore:
             return before
         if before and before.meta["history_sha256"] == meta["history_sha256"]:
             states = {step: before.weights_data(step) for step in before.weight_steps} | states
-        if states:
-            meta["weights_sha256"] = {str(step): _sha256(data) for step, data in sorted(states.items())}
-        files = {weights_name(step): data for step, data in states.items()}
-        files |= {"config.json": _json(config), "history.csv": table, "meta.json": _json(meta)}
-        self.put(key, files | {SUMS: sums_of(files)}, replace=before is not None)
+        files = run_files(config, table, meta, states)
+        self.put(key, files, replace=before is not None and not before.released)
         return read_run(self.folder / key)
 
     def put(self, key: str, files: Mapping[str, bytes], replace: bool = False) -> None:
@@ -193,7 +235,7 @@ class RunStore:
             shutil.rmtree(part.with_suffix(".old"), ignore_errors=True)
 
 
-def read_run(folder: Path, weights: bool = False) -> Run:
+def read_run(folder: Folder, weights: bool = False) -> Run:
     """The run in ``folder``, verified, and every file of its ``weights`` too, if asked.
 
     ValueError says what does not fit, StoreError that it cannot be read at all.
@@ -223,6 +265,21 @@ def read_run(folder: Path, weights: bool = False) -> Run:
     return run
 
 
+def run_files(config: Config, history: bytes, meta: Config, states: Mapping[int, bytes]) -> dict[str, bytes]:
+    """All files of a run by their names; its weights are ``states``, by step."""
+    if states:
+        meta = {**meta, "weights_sha256": {str(step): _sha256(data) for step, data in sorted(states.items())}}
+    files = {weights_name(step): data for step, data in states.items()}
+    files |= {"config.json": _json(config), "history.csv": history, "meta.json": _json(meta)}
+    return files | {SUMS: sums_of(files)}
+
+
+def bare_files(run: Run) -> dict[str, bytes]:
+    """All files of a run by their names, as if it had kept no weights."""
+    meta = {name: value for name, value in run.meta.items() if name != "weights_sha256"}
+    return run_files(run.config, _read(run.folder / "history.csv"), meta, {})
+
+
 def weights_name(step: int) -> str:
     """The file of the weights at a training step."""
     return f"step_{step:07}.safetensors"
@@ -237,12 +294,14 @@ def _json(data: object) -> bytes:
     return json.dumps(data, indent=2).encode()
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Folder) -> bytes:
     """A file of a run. That it is missing is the run's trouble, anything else the disk's or the network's."""
     try:
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ValueError(f"its {path.name} is missing") from error
+    except released.UNREADABLE as error:
+        raise ValueError(f"its {path.name} is damaged in the archive: {error}") from error
     except OSError as error:
         raise StoreError(error.errno, f"{path} cannot be read: {error.strerror}") from error
 

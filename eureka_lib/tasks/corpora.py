@@ -1,17 +1,16 @@
-"""English text to learn a language from, by name: one that is on every machine, and the paper's kind of it.
+"""English text corpora by name: one that is on every machine, and one like the paper's.
 
-``docstrings`` is the documentation that the running Python's standard library carries in its source files: docstrings,
-and the reference texts of ``pydoc_data.topics``, which ``help()`` shows. The files are parsed, never imported, so
-nothing is executed. It is prose by many hands, two megabytes of it, and differs a little between versions of Python;
-the checksum in every run's provenance says which text it was. What was collected is cached.
+``docstrings`` is the documentation in the source files of the running Python's standard library: docstrings, and the
+reference texts of ``pydoc_data.topics``, which ``help()`` shows. The files are parsed, never executed. It is two
+megabytes of prose and differs a little between versions of Python; its checksum is in every run's provenance. It is
+cached.
 
-``wikitext`` is WikiText-103 (Merity et al. 2016), good articles of Wikipedia, through Hugging Face's datasets, which
-downloads it once. Files put into the folder ``wikitext`` of :func:`eureka_lib.paths.data_dir` are read instead, if
-there are any: train and validation as datasets knows them by their names, say ``train.parquet`` and
-``validation.parquet``, with a column "text". Without a network and without files the answer says what to do.
+``wikitext`` is WikiText-103 (Merity et al. 2016), downloaded once by Hugging Face's datasets. Files in the folder
+``wikitext`` of :func:`eureka_lib.paths.data_dir`, say ``train.parquet`` and ``validation.parquet`` with a column
+"text", are read instead. Without a network and without files the error says what to do.
 
-A text is a tuple of documents, none of them twice. Its two splits share no document: those of ``docstrings`` are
-divided by a hash of the document, those of ``wikitext`` as published.
+A text is a tuple of documents without duplicates. The two splits share no document: ``docstrings`` is divided by a hash
+of the document, ``wikitext`` as published.
 """
 
 import ast
@@ -32,7 +31,7 @@ from eureka_lib.validation import check_choice
 SPLITS = ("train", "validation")
 Text = tuple[str, ...]  # documents
 
-VALIDATION_SHARE = 0.1  # of the documents of a text that comes undivided
+VALIDATION_SHARE = 0.1  # of the documents of docstrings
 LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idle_test", "idlelib", "turtledemo"}  # folders
 TOPICS = "pydoc_data/topics.py"
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -53,7 +52,7 @@ def load_text(corpus: str, split: str) -> Text:
 
 @lru_cache(maxsize=4)
 def checksum(corpus: str) -> str:
-    """SHA-256 over all documents of a corpus, both splits; goes into every run's provenance."""
+    """SHA-256 over all documents of a corpus, both splits; part of every run's provenance."""
     return _hash_of(document for split in SPLITS for document in load_text(corpus, split))
 
 
@@ -72,14 +71,14 @@ def _docstrings(split: str) -> Text:
 
 
 def split_of(document: str) -> str:
-    """The split that a document belongs to, by its hash: whatever else there is, it never changes sides."""
+    """The split of a document by its hash, so that it does not depend on the other documents."""
     share = int.from_bytes(hashlib.sha256(document.encode()).digest()[:8]) / 2**64
     return "validation" if share < VALIDATION_SHARE else "train"
 
 
 @lru_cache(maxsize=1)
 def _standard_library_text() -> Text:
-    """All documents of the standard library, from the cache if they were collected before."""
+    """All documents of the standard library, cached."""
     root = Path(sysconfig.get_paths()["stdlib"])
     files = source_files(root)
     if not files:
@@ -109,7 +108,7 @@ def source_files(root: Path) -> list[Path]:
 
 
 def _fingerprint(root: Path, files: list[Path]) -> str:
-    """What decides the text, short of reading it: the interpreter, its files and their sizes, and this module."""
+    """A hash of what decides the text: the interpreter, its files and their sizes, and this module."""
     listing = [[path.relative_to(root).as_posix(), path.stat().st_size] for path in files]
     facts = [sys.version, listing, hashlib.sha256(Path(__file__).read_bytes()).hexdigest()]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
@@ -118,8 +117,7 @@ def _fingerprint(root: Path, files: list[Path]) -> str:
 def collect(root: Path, files: Iterable[Path]) -> Text:
     """The documents in ``files``: one for each file, of its docstrings in their order, and one for each topic.
 
-    A docstring that occurred before, in this file or another, is left out, white space aside. So are paragraphs with a
-    doctest, which are not English. Files that this Python cannot parse are passed over.
+    Left out are repeated docstrings, paragraphs with a doctest, and files that this Python cannot parse.
     """
     seen: set[str] = set()
     documents = []
@@ -134,7 +132,7 @@ def collect(root: Path, files: Iterable[Path]) -> Text:
 
 def _tree(path: Path) -> ast.Module:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what is deprecated in those files is not our affair
+        warnings.simplefilter("ignore")  # of deprecated syntax in those files
         try:
             return ast.parse(path.read_bytes())
         except (SyntaxError, ValueError):
@@ -142,7 +140,7 @@ def _tree(path: Path) -> ast.Module:
 
 
 def _docstrings_of(path: Path) -> Iterator[str]:
-    """The docstrings of a file's module, classes and functions, as they follow each other in the file."""
+    """The docstrings of a file's module, classes and functions, in the order of the file."""
     found = [node for node in ast.walk(_tree(path)) if isinstance(node, DOCUMENTED) and ast.get_docstring(node)]
     for node in sorted(found, key=lambda node: getattr(node, "lineno", 0)):
         yield ast.get_docstring(node)
@@ -155,7 +153,7 @@ def _topics(path: Path) -> Iterator[str]:
 
 
 def _prose(text: str) -> str:
-    """The paragraphs without a doctest, and all white space made one blank: text is to be read, not laid out."""
+    """The paragraphs without a doctest, with white space normalised."""
     paragraphs = re.split(r"\n\s*\n", text)
     return " ".join(word for part in paragraphs if ">>>" not in part for word in part.split())
 
@@ -188,7 +186,7 @@ def _wikitext(split: str) -> Text:
 
 
 def articles(lines: Iterable[str]) -> Iterator[str]:
-    """WikiText's lines, put together to articles: one begins at each title, a line of the form `` = Title = ``."""
+    """WikiText's lines joined to articles, each from a title, a line of the form `` = Title = ``, to the next."""
     article: list[str] = []
     for line in lines:
         if article and TITLE.fullmatch(line):

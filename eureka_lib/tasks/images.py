@@ -1,9 +1,8 @@
-"""Images that the tasks' cells are made of.
+"""Image sources of the tasks' cells.
 
-The default is real data inside a dependency: scikit-learn's 1,797 handwritten digits of 8 x 8 pixels, so that
-everything runs without a network, and crops of its two photographs as a stand-in for natural images. The paper's own
-MNIST, Fashion-MNIST and CIFAR-10 come through :mod:`eureka_lib.tasks.downloads`. Whatever the source, a set is resized
-once to the cell size, and train and test images never mix.
+The default needs no network: scikit-learn's 1,797 handwritten digits of 8 x 8 pixels, and crops of its two photographs
+as natural images. The paper's MNIST, Fashion-MNIST and CIFAR-10 are downloaded (:mod:`eureka_lib.tasks.downloads`). All
+are resized once to the cell size, and no training image is a test image.
 """
 
 import hashlib
@@ -39,7 +38,7 @@ class ImageSet:
         return ImageSet(self.images[keep], self.labels[keep])
 
     def n_classes(self) -> int:
-        """K, if the classes are 0 to K - 1, as a classifier's answers must be; ValueError otherwise."""
+        """K, if the classes are 0 to K - 1, as a classifier's must be; ValueError otherwise."""
         present = self.labels.unique().tolist()
         if present != list(range(len(present))):
             raise ValueError(f"targets need the classes 0 to K - 1; present are {present}")
@@ -60,10 +59,10 @@ def _digits(split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _patterns(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Ten fixed random 6 x 6 patterns, one a class, under Gaussian noise: synthetic, for the cheapest regime.
+    """Ten fixed random 6 x 6 patterns, one a class, with Gaussian noise: synthetic, for the cheapest regime.
 
-    No shape has to be recognised: this is the token-level version of a task, a cell being a noisy class embedding of
-    36 numbers. 150 training and 40 test images of each class, from one fixed seed.
+    Each cell is a noisy class embedding of 36 numbers, so that no shape has to be recognised. 150 training and 40 test
+    images of each class, from one fixed seed.
     """
     rng = np.random.default_rng(2310)
     patterns = rng.normal(size=(10, 6, 6))
@@ -82,8 +81,8 @@ BANDS = {"train": (0, 2, 4), "test": (1, 3)}  # horizontal, of 68 rows each
 def _photographs(split: str) -> tuple[np.ndarray, np.ndarray]:
     """Crops of scikit-learn's two photographs, class 1 a temple and class 2 a flower, as RGB of 24 x 24.
 
-    An embedded stand-in for CIFAR-10's classes 1 and 2, and no replacement: two scenes only. Each object is cut into
-    five horizontal bands; training crops come from three of them, test crops from the two between, 140 from each.
+    A stand-in for CIFAR-10's classes 1 and 2, of two scenes only. Each object is cut into five horizontal bands;
+    training crops come from three of them, test crops from the two between, 140 from each.
     """
     rng = np.random.default_rng(12956)
     crops = []
@@ -127,7 +126,7 @@ def load_images(source: str, split: str, cell: int) -> ImageSet:
 
 @lru_cache(maxsize=8)
 def checksum(source: str) -> str:
-    """SHA-256 over all images and labels of a source, both splits, as loaded; goes into every run's provenance."""
+    """SHA-256 over all images and labels of a source, both splits, as loaded; part of every run's provenance."""
     digest = hashlib.sha256()
     for split in SPLITS:
         for array in SOURCES[check_choice("image source", source, SOURCES)](split):

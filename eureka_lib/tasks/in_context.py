@@ -1,14 +1,13 @@
 """In-context regression (Garg et al. 2022): learn a linear function from the examples in a prompt, in one forward pass.
 
-A prompt is x_1, f(x_1), x_2, f(x_2), ... with f(x) = w·x; every x and every w is drawn from N(0, I_d). At each x_i a
-network has to predict f(x_i) from the i - 1 examples before it. A network that ignores them can only answer 0: that is
-the *plateau*. One that reads them can do what least squares does.
+A prompt is x_1, f(x_1), x_2, f(x_2), ... with f(x) = w·x; x and w are drawn from N(0, I_d). At each x_i a network
+predicts f(x_i) from the i - 1 examples before it. Ignoring them, the best answer is 0: the *plateau*. Using them, it is
+that of least squares.
 
-Errors are mean squared errors divided by the variance of f(x), which is d, so that the zero predictor scores 1 at any
-d. With n examples least squares scores 1 - n/d, which is 0 from d examples on: the prompts are free of noise. On test
-prompts the variance is theirs, not d: a few hundred prompts have a little more or less.
+Errors are mean squared errors over the variance of f(x), which is d, so that the zero predictor has 1. With n examples
+least squares has 1 - n/d, and 0 from d examples on: there is no noise. On test prompts the variance is measured.
 
-The baselines are pure functions of whole prompts, x (B, P, d) and y (B, P), to predictions (B, P), the i-th from the
+A baseline is a pure function of whole prompts, x (B, P, d) and y (B, P), to predictions (B, P), the i-th from the
 examples before it alone.
 """
 
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from eureka_lib.tasks.frame import EVALUATION_CHUNK, Loss, Pair, evaluation_generator
+from eureka_lib.tasks.protocol import EVALUATION_CHUNK, Loss, Pair, evaluation_generator
 from eureka_lib.validation import check_real, check_whole
 
 RIDGE_PENALTY = 0.5  # for comparison: without noise the best is 0, which is least squares
@@ -39,7 +38,7 @@ class InContextConfig:
 
 
 class InContextTask:
-    """Draws prompts without end, every one with its own w; no two of them, of no seed, share any data."""
+    """Endless random prompts, each with its own w."""
 
     config_class = InContextConfig
     plateau_loss = 1.0  # derived error of the zero predictor
@@ -50,7 +49,7 @@ class InContextTask:
 
     @classmethod
     def checksums(cls, config: InContextConfig) -> dict[str, str]:
-        """None: all is drawn at random."""
+        """None: the data are synthetic."""
         return {}
 
     @property
@@ -67,7 +66,7 @@ class InContextTask:
         return x, (x @ w)[..., 0]
 
     def pairs(self, generator: torch.Generator, batch_size: int) -> Iterator[Pair]:
-        """Training batches without end: tokens (B, 2P, d) as in :func:`tokens`, and y (B, P)."""
+        """Endless training batches: tokens (B, 2P, d) as in :func:`tokens`, and y (B, P)."""
         while True:
             x, y = self.sample(generator, batch_size)
             yield tokens(x, y), y
@@ -84,18 +83,18 @@ class InContextTask:
         return [(tokens(x_part, y_part), y_part) for x_part, y_part in parts]
 
     def errors(self, model: nn.Module, test_set: list[Pair]) -> Tensor:
-        """Error (P,) of ``model`` at each point, that is by the number of examples: 0, 1, ... P - 1."""
+        """Error (P,) of ``model`` by the number of examples: 0, 1, ... P - 1."""
         predictions = torch.cat([model(inputs) for inputs, _ in test_set])
         return relative_errors(predictions, torch.cat([y for _, y in test_set]))
 
     def evaluate(self, model: nn.Module, test_set: list[Pair], loss: Loss) -> dict[str, float]:
-        """ "test_loss", the error over all points, and "last_error", that at the last one, with the most examples."""
+        """ "test_loss", the mean error over all points, and "last_error", that at the last one."""
         errors = self.errors(model, test_set)
         return {"test_loss": errors.mean().item(), "last_error": errors[-1].item()}
 
 
 def tokens(x: Tensor, y: Tensor) -> Tensor:
-    """Prompts as a network reads them: (B, 2P, d), x_1, y_1, x_2, y_2, ..., each y padded with zeros (Garg et al.)."""
+    """The network's input tokens (B, 2P, d): x_1, y_1, x_2, y_2, ..., each y padded with zeros (Garg et al.)."""
     padded = nn.functional.pad(y[..., None], (0, x.shape[-1] - 1))
     return torch.stack([x, padded], dim=2).flatten(1, 2)
 
@@ -105,21 +104,21 @@ def relative_errors(predictions: Tensor, y: Tensor) -> Tensor:
     return (predictions - y).square().mean(dim=0) / y.square().mean(dim=0)
 
 
-# ---- baselines, and what theory says about them
+# ---- baselines and their derived errors
 
 
 def zero(x: Tensor, y: Tensor) -> Tensor:
-    """Always 0, the best that one can say without looking at the examples."""
+    """Always 0, the best prediction without the examples."""
     return torch.zeros_like(y)
 
 
 def least_squares(x: Tensor, y: Tensor) -> Tensor:
-    """The shortest w that fits all examples: the best estimate there is, for w from N(0, I) and no noise."""
+    """The shortest w that fits all examples: optimal for w from N(0, I) without noise."""
     return _by_examples(x, y, lambda seen, values: torch.linalg.pinv(seen) @ values)
 
 
 def ridge(x: Tensor, y: Tensor, penalty: float = RIDGE_PENALTY) -> Tensor:
-    """Ridge regression, w = (X'X + penalty I)^-1 X'y; the best there is if y had noise of variance ``penalty``."""
+    """Ridge regression, w = (X'X + penalty I)^-1 X'y: optimal for noise of variance ``penalty``."""
     check_real("penalty", penalty, 1e-12)
 
     def fit(seen: Tensor, values: Tensor) -> Tensor:
@@ -130,7 +129,7 @@ def ridge(x: Tensor, y: Tensor, penalty: float = RIDGE_PENALTY) -> Tensor:
 
 
 def averaging(x: Tensor, y: Tensor) -> Tensor:
-    """w = mean of y_j x_j: right on average, since E[x x'] = I."""
+    """w = mean of y_j x_j: unbiased, since E[x x'] = I."""
     return _by_examples(x, y, lambda seen, values: seen.mT @ values / seen.shape[1])
 
 
@@ -157,7 +156,7 @@ BASELINES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def _by_examples(x: Tensor, y: Tensor, fit: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """Predictions x_n · w for every n, w = ``fit``(x (B, n, d), y (B, n, 1)) of the examples before it; 0 at the first.
 
-    In double precision: few examples can lie almost in a plane.
+    In float64: few examples can be nearly collinear.
     """
     wide_x, wide_y, predictions = x.double(), y.double()[..., None], torch.zeros_like(y)
     for n in range(1, y.shape[1]):
@@ -167,13 +166,13 @@ def _by_examples(x: Tensor, y: Tensor, fit: Callable[[Tensor, Tensor], Tensor]) 
 
 
 def least_squares_error(examples: Tensor, dimensions: int) -> Tensor:
-    """Derived error of least squares with so many ``examples``: 1 - n/d, and 0 from d on.
+    """Derived error of least squares by the number of ``examples``: 1 - n/d, and 0 from d on.
 
-    The examples span a random subspace; the part of w outside it, a share of 1 - n/d of its square, stays unknown.
+    The examples span a random subspace; the part of w outside it, a share of 1 - n/d of its square, is unknown.
     """
     return (1 - examples / dimensions).clamp_min(0)
 
 
 def averaging_error(examples: Tensor, dimensions: int) -> Tensor:
-    """Derived error of averaging with so many ``examples``: (d + 1)/n, and 1 without any (fourth Gaussian moments)."""
+    """Derived error of averaging by the number of ``examples``: (d + 1)/n, and 1 without any (Gaussian moments)."""
     return torch.where(examples > 0, (dimensions + 1) / examples, 1.0)

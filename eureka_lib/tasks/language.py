@@ -1,15 +1,13 @@
-"""Masked language modelling, as RoBERTa is trained (Liu et al. 2019): guess the hidden words of a text from the others.
+"""Masked language modelling, as RoBERTa is trained (Liu et al. 2019): predict masked tokens of a text from the others.
 
-A text is cut into tokens by a byte-level BPE tokeniser that is trained on the training documents; the documents follow
-each other in one long row, each ended by ``</s>``. A sample is a piece of that row from a random place, between ``<s>``
-and ``</s>``: no padding, and a new place every time. In it some tokens are *chosen*, each with a probability of 15 %,
-and have to be guessed; of these 80 % show ``<mask>`` instead, 10 % a random token, and 10 % stay. The choice is made
-anew for every sample that is drawn (dynamic masking). Test samples are the same for all runs, and there every chosen
-token shows ``<mask>``: a token that stays would tell its own name.
+A byte-level BPE tokeniser is trained on the training documents; all documents are concatenated to one row of tokens,
+each ended by ``</s>``. A sample is a random piece of that row between ``<s>`` and ``</s>``, without padding. Each token
+is *chosen* with a probability of 15 %, to be predicted; of these 80 % show ``<mask>``, 10 % a random token, and 10 %
+themselves, drawn anew for every sample (dynamic masking). Test samples are the same for all runs, and there every
+chosen token shows ``<mask>``: one that stays would be its own answer.
 
-Two lines are derived from the text alone. A network that has not learned to look at other places can only answer with
-how frequent each token is: the *unigram* distribution, whose cross-entropy is the plateau. One that knows the token to
-the left, and nothing more, can do what a table of pairs does.
+Two losses are derived from the text alone. Without attention to other places the best prediction is the *unigram*
+distribution, whose cross-entropy is the plateau; with one neighbour, it is a table of bigrams.
 """
 
 import hashlib
@@ -31,7 +29,7 @@ from torch.nn import functional as F
 from eureka_lib import paths
 from eureka_lib.tasks import corpora
 from eureka_lib.tasks.corpora import SPLITS
-from eureka_lib.tasks.frame import Loss, Pair, evaluation_generator
+from eureka_lib.tasks.protocol import Loss, Pair, evaluation_generator
 from eureka_lib.validation import check_choice, check_real, check_whole
 
 if TYPE_CHECKING:
@@ -43,19 +41,19 @@ FIRST_ORDINARY = len(SPECIAL)
 SMALLEST_VOCABULARY = FIRST_ORDINARY + 256  # every byte is a token
 SHOWN_AS_MASK = 0.8  # share of the chosen tokens in training; half of the others show a random token, half stay
 IGNORED = -100  # the label of tokens that are not chosen
-PAIR_PRIOR = 100  # tokens of the unigram distribution that are added to what follows each token in the table of pairs
-DOCUMENTS_AT_ONCE = 1000  # so many are cut at a time: the tokeniser's own records of them are large
-TOKENS_AT_ONCE = 2**14  # so many test tokens go through a network at a time
+PAIR_PRIOR = 100  # pseudo-counts of the unigram distribution in each row of the bigram table
+DOCUMENTS_AT_ONCE = 1000  # per call of the tokeniser, whose encodings are large
+TOKENS_AT_ONCE = 2**14  # test tokens per forward pass
 
 
 @dataclass(frozen=True)
 class LanguageConfig:
-    """The text, how it is cut, and how much of it is hidden; the defaults are RoBERTa's sizes, on WikiText-103."""
+    """Text, tokeniser and masking; the defaults are RoBERTa's sizes, on WikiText-103."""
 
     name: str = "masked_language"
     corpus: str = "wikitext"  # a name in eureka_lib.tasks.corpora.CORPORA
-    documents: int = 0  # how many of each split are used, from its start; 0: all
-    vocabulary: int = 50_265  # tokens that the tokeniser knows at most, special ones and single bytes included
+    documents: int = 0  # the first so many of each split; 0: all
+    vocabulary: int = 50_265  # most tokens of the tokeniser, special ones and single bytes included
     tokens: int = 512  # in a sample, <s> and </s> included
     mask_probability: float = 0.15  # of each ordinary token to be chosen
 
@@ -69,25 +67,22 @@ class LanguageConfig:
 
 @dataclass(frozen=True)
 class Batch:
-    """B samples of L tokens, all (B, L): what was written, what is shown of it, and which tokens are to be guessed."""
+    """B samples of L tokens, all (B, L)."""
 
-    ids: Tensor  # int64
-    shown: Tensor  # int64
-    chosen: Tensor  # bool
+    ids: Tensor  # int64: the text
+    shown: Tensor  # int64: the text with masks
+    chosen: Tensor  # bool: the tokens to be predicted
 
     @property
     def pair(self) -> Pair:
-        """Inputs (B, 2, L): what is shown, and 1 where it is to be guessed; labels (B, L): the token there, or IGNORED.
-
-        Without the second row a network would have to answer everywhere, most of it for nothing.
-        """
+        """Inputs (B, 2, L): ``shown``, and 1 where chosen, to compute no other logits; labels (B, L): id or IGNORED."""
         return torch.stack([self.shown, self.chosen.long()], dim=1), self.ids.where(self.chosen, IGNORED)
 
 
 class MaskedLanguageTask:
-    """Draws samples of a text and hides some of their tokens. Raises what :func:`load_tokens` raises.
+    """Samples of a text with masked tokens.
 
-    ValueError, too, if a split of the text is shorter than one sample.
+    Raises what :func:`load_tokens` raises, and ValueError if a split of the text is shorter than one sample.
     """
 
     config_class = LanguageConfig
@@ -104,7 +99,7 @@ class MaskedLanguageTask:
 
     @classmethod
     def checksums(cls, config: LanguageConfig) -> dict[str, str]:
-        """SHA-256 of the text, and of it as tokens, which a tokeniser of another version may cut otherwise."""
+        """SHA-256 of the text, and of its tokens, which may differ between versions of tokenizers."""
         tokenised = load_tokens(config.corpus, config.documents, config.vocabulary)
         return {config.corpus: corpora.checksum(config.corpus), f"{config.corpus} as tokens": tokenised.sha256}
 
@@ -114,11 +109,11 @@ class MaskedLanguageTask:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """How many tokens there are in each split."""
+        """Number of tokens by split."""
         return {split: len(row) for split, row in self._rows.items()}
 
     def words(self, ids: Tensor) -> list[str]:
-        """Tokens (L,) as they are read; a token that is a part of a character as a replacement character."""
+        """Tokens (L,) decoded one by one; a part of a character becomes a replacement character."""
         tokeniser = self._tokenised.tokeniser()
         return [tokeniser.decode([number], skip_special_tokens=False) for number in ids.tolist()]
 
@@ -128,48 +123,47 @@ class MaskedLanguageTask:
         """Draw ``n`` samples. Same generator state, same batch. Raises ValueError for an unknown split."""
         last = len(self._rows[check_choice("split", split, SPLITS)]) - self._body
         starts = torch.randint(last + 1, (check_whole("n", n),), generator=generator, device=generator.device)
-        return self._hide(generator, self._pieces(split, starts), SHOWN_AS_MASK)
+        return self._mask(generator, self._pieces(split, starts), SHOWN_AS_MASK)
 
     def _pieces(self, split: str, starts: Tensor) -> Tensor:
-        """The pieces that begin at ``starts`` (B,), between <s> and </s>: (B, L) int64."""
+        """The pieces from ``starts`` (B,) on, between <s> and </s>: (B, L) int64."""
         places = starts[:, None] + torch.arange(self._body, device=starts.device)
         ids = F.pad(self._rows[split][places].long(), (1, 1), value=END)
         ids[:, 0] = START
         return ids
 
-    def _hide(self, generator: torch.Generator, ids: Tensor, shown_as_mask: float) -> Batch:
-        """Choose ordinary tokens of ``ids`` (B, L), and hide them."""
+    def _mask(self, generator: torch.Generator, ids: Tensor, shown_as_mask: float) -> Batch:
+        """Choose ordinary tokens of ``ids`` (B, L), and mask them."""
         where = {"generator": generator, "device": generator.device}
         chosen = (torch.rand(ids.shape, **where) < self.config.mask_probability) & (ids >= FIRST_ORDINARY)
-        fate = torch.rand(ids.shape, **where)
+        u = torch.rand(ids.shape, **where)
         others = torch.randint(FIRST_ORDINARY, self.config.vocabulary, ids.shape, **where)
-        hidden = others.where(fate < (1 + shown_as_mask) / 2, ids)
-        hidden = hidden.masked_fill(fate < shown_as_mask, MASK)
-        return Batch(ids, hidden.where(chosen, ids), chosen)
+        masked = others.where(u < (1 + shown_as_mask) / 2, ids).masked_fill(u < shown_as_mask, MASK)
+        return Batch(ids, masked.where(chosen, ids), chosen)
 
-    # ---- what a training asks
+    # ---- the Task protocol
 
     def pairs(self, generator: torch.Generator, batch_size: int) -> Iterator[Pair]:
-        """Training batches without end, as :attr:`Batch.pair` has them."""
+        """Endless training batches, each a :attr:`Batch.pair`."""
         while True:
             yield self.sample(generator, batch_size).pair
 
     def loss(self, label_smoothing: float) -> Loss:
-        """Cross-entropy in nats of the logits (N, V) of all N chosen tokens, in the order of the labels (B, L)."""
+        """Cross-entropy in nats of the logits (N, V) of the N chosen tokens, in the order of the labels (B, L)."""
         return lambda logits, labels: F.cross_entropy(
             logits, labels[labels != IGNORED], label_smoothing=label_smoothing
         )
 
     def test_set(self, n: int) -> list[Pair]:
-        """``n`` samples from all over the validation text, at equal distances; chosen tokens all show <mask>."""
+        """``n`` samples at equal distances in the validation text; chosen tokens all show <mask>."""
         last = len(self._rows["validation"]) - self._body
         starts = torch.linspace(0, last, check_whole("n", n, 1), device=self._device, dtype=torch.float64).long()
-        inputs, labels = self._hide(evaluation_generator(self._device), self._pieces("validation", starts), 1.0).pair
+        inputs, labels = self._mask(evaluation_generator(self._device), self._pieces("validation", starts), 1.0).pair
         at_once = max(1, TOKENS_AT_ONCE // self.config.tokens)
         return list(zip(inputs.split(at_once), labels.split(at_once), strict=True))
 
     def evaluate(self, model: nn.Module, test_set: list[Pair], loss: Loss) -> dict[str, float]:
-        """ "test_loss", nats per hidden token (without label smoothing), and "masked_accuracy", the share guessed."""
+        """ "test_loss", nats per masked token (without label smoothing), and "masked_accuracy"."""
         total_loss, correct, n = 0.0, 0, 0
         for inputs, labels in test_set:
             logits, truth = model(inputs), labels[labels != IGNORED]
@@ -178,38 +172,27 @@ class MaskedLanguageTask:
             n += len(truth)
         return {"test_loss": total_loss / n, "masked_accuracy": correct / n}
 
-    # ---- lines derived from the text
+    # ---- losses derived from the text
 
     @cached_property
     def unigram(self) -> Tensor:
-        """How frequent each token is in the training text: (V,) float64, 0 for special tokens, the others add up to 1.
-
-        One is added to every count, so that no token is impossible.
-        """
+        """Token frequencies of the training text with add-one smoothing: (V,) float64, 0 for special tokens."""
         counts = torch.bincount(self._rows["train"], minlength=self.config.vocabulary).double() + 1
         counts[:FIRST_ORDINARY] = 0
         return counts / counts.sum()
 
     @cached_property
     def plateau_loss(self) -> float:
-        """Nats per hidden validation token for somebody who knows the unigram distribution and nothing else.
-
-        The mean over all ordinary tokens of the validation text: each may be hidden.
-        """
+        """Nats per masked validation token of the unigram distribution, mean over all ordinary tokens."""
         row = self._rows["validation"]
         return -float(self.unigram[row[row >= FIRST_ORDINARY]].log().mean())
 
-    @cached_property
-    def left_neighbour_loss(self) -> float:
-        """Nats per hidden validation token for somebody who knows the token to its left, see :meth:`neighbour_loss`."""
-        return self.neighbour_loss(-1)
-
     def neighbour_loss(self, offset: int) -> float:
-        """Nats per hidden validation token for somebody with a table of the training text's pairs at one distance.
+        """Nats per masked validation token of a table of the training text's pairs at one distance.
 
-        ``offset`` is where the other token stands, -1 for the one to the left. The table has, for each token, what
-        stands so far from it, smoothed by :data:`PAIR_PRIOR` tokens of the unigram distribution; where the other token
-        is hidden as well, that distribution answers. Raises ValueError for an offset of 0.
+        ``offset`` is that of the other token, -1 for the one to the left. Counts are smoothed by :data:`PAIR_PRIOR`
+        pseudo-counts of the unigram distribution, which is also the prediction where the other token is masked itself.
+        Raises ValueError for an offset of 0.
         """
         check_whole("distance", abs(offset), 1)
         size = self.config.vocabulary
@@ -225,7 +208,7 @@ class MaskedLanguageTask:
 
 
 def _pairs(row: Tensor, offset: int, vocabulary: int) -> Tensor:
-    """Each ordinary token of a row with the token ``offset`` from it, where there is one: other * V + token."""
+    """Each ordinary token of a row and the token ``offset`` from it, if any, as one number: other * V + token."""
     token = (row[-offset:] if offset < 0 else row[:-offset]).long()
     other = (row[:offset] if offset < 0 else row[offset:]).long()
     return (other * vocabulary + token)[token >= FIRST_ORDINARY]
@@ -236,7 +219,7 @@ def _pairs(row: Tensor, offset: int, vocabulary: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Tokenised:
-    """A text as tokens: by split one row (N,) int32, each document ended by </s>; and the tokeniser as JSON."""
+    """A text as tokens: by split one row (N,) int32, each document ended by </s>; and its tokeniser as JSON."""
 
     rows: dict[str, Tensor]
     tokeniser_json: str
@@ -256,11 +239,10 @@ class Tokenised:
 
 @lru_cache(maxsize=2)
 def load_tokens(corpus: str, documents: int, vocabulary: int) -> Tokenised:
-    """The first ``documents`` (0: all) of each split of a corpus as tokens, ``vocabulary`` of them at most.
+    """The first ``documents`` (0: all) of each split of a corpus as tokens of a ``vocabulary``.
 
-    Kept in the folder ``tokens`` of :func:`eureka_lib.paths.data_dir`, by the text's checksum and all else that decides
-    them, this module's source included. Raises what :func:`eureka_lib.tasks.corpora.load_text` raises, and ImportError
-    without tokenizers.
+    Cached in the folder ``tokens`` of :func:`eureka_lib.paths.data_dir` by all that decides them, this module's source
+    included. Raises what :func:`eureka_lib.tasks.corpora.load_text` raises, and ImportError without tokenizers.
     """
     check_whole("documents", documents)
     check_whole("vocabulary", vocabulary, SMALLEST_VOCABULARY)
@@ -272,10 +254,10 @@ def load_tokens(corpus: str, documents: int, vocabulary: int) -> Tokenised:
         try:
             return _read(path)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            warnings.warn(f"{path} is damaged ({error}); cutting the text again", stacklevel=2)
+            warnings.warn(f"{path} is damaged ({error}); tokenising the text again", stacklevel=2)
     texts = {split: corpora.load_text(corpus, split)[: documents or None] for split in SPLITS}
     tokeniser = train_tokeniser(texts["train"], vocabulary)
-    found = Tokenised({split: _cut(tokeniser, text) for split, text in texts.items()}, tokeniser.to_str())
+    found = Tokenised({split: _tokenise(tokeniser, text) for split, text in texts.items()}, tokeniser.to_str())
     notes = {"tokeniser": found.tokeniser_json, "sha256": found.sha256}
     paths.keep(path, safetensors.torch.save(found.rows, notes))
     return found
@@ -293,8 +275,8 @@ def _read(path: Path) -> Tokenised:
 def train_tokeniser(text: corpora.Text, vocabulary: int) -> "Tokenizer":
     """A byte-level BPE tokeniser (Sennrich et al. 2016, Radford et al. 2019) of a text, with RoBERTa's special tokens.
 
-    Whatever is encoded comes back as it was, and never becomes a special token, even if it is written like one. A short
-    text may give fewer tokens than ``vocabulary``.
+    Encoding is lossless, and no text becomes a special token, even if it is written like one. A short text may give
+    fewer tokens than ``vocabulary``.
     """
     library = _tokenizers()
     tokeniser = library.Tokenizer(library.models.BPE())
@@ -309,7 +291,7 @@ def train_tokeniser(text: corpora.Text, vocabulary: int) -> "Tokenizer":
     return tokeniser
 
 
-def _cut(tokeniser: "Tokenizer", text: corpora.Text) -> Tensor:
+def _tokenise(tokeniser: "Tokenizer", text: corpora.Text) -> Tensor:
     """All documents in one row (N,) int32, each ended by </s>."""
     pieces = [
         torch.tensor([*encoding.ids, END], dtype=torch.int32)

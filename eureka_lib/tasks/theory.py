@@ -1,9 +1,8 @@
-"""The lines that every plot of a two-target task can draw, derived rather than measured.
+"""Derived losses and accuracies of a task with two targets.
 
-With K classes and label smoothing e, the target is 1 - e + e/K for the label and e/K elsewhere. A network that has
-solved the task pays the entropy of that target, the *floor*. One that classifies both targets perfectly but ignores
-the indicators can only hedge between two answers, the *plateau*. The paper's 1.04 and 0.5 (K = 10, e = 0.1) are these
-two lines.
+With K classes and label smoothing e, the target is 1 - e + e/K for the label and e/K elsewhere. The loss of the solved
+task is the entropy of that target, the *floor*. Classifying both targets perfectly but ignoring the indicators leaves
+two answers, each with its probability: the *plateau*. The paper's 1.04 and 0.5 (K = 10, e = 0.1) are these two lines.
 
 ``p_first`` is the probability that the label is the first (top-right) target's class, 1/2 unless
 ``top_right_probability`` skews it: P(first) = p + (1 - p)/2.
@@ -25,8 +24,8 @@ def floor_loss(n_classes: int, label_smoothing: float) -> float:
 def plateau_loss(n_classes: int, label_smoothing: float, p_first: float = 0.5) -> float:
     """Cross-entropy in nats when both targets are classified and the indicators are ignored.
 
-    The two targets share a class with probability 1/K (then nothing needs deciding); otherwise the best answer is the
-    mixture of the two smoothed targets.
+    With probability 1/K both targets have one class, which is the answer; otherwise the best prediction is the mixture
+    of the two smoothed targets.
     """
     check_real("p_first", p_first, 0, 1)
     hedge = entr(_smoothed([p_first, 1 - p_first], n_classes, label_smoothing)).sum()
@@ -41,7 +40,7 @@ def plateau_accuracy(n_classes: int, p_first: float = 0.5) -> float:
 
 
 def binary_entropy(p: float) -> float:
-    """Entropy in nats of a coin that shows heads with probability ``p``."""
+    """Entropy in nats of a Bernoulli variable with probability ``p``."""
     check_real("p", p, 0, 1)
     return float(entr(p) + entr(1 - p))
 

@@ -1,25 +1,24 @@
-"""The main task, two steps to one answer, and the frame that all tasks share.
+"""The main task: two steps to one answer.
 
-An image is a 2 x 2 grid of cells. In the main task the top-left and bottom-right cells are *indicators* (digits of
-class 1 or 2, blue or red), the top-right and bottom-left cells are *targets* (white). If the indicators show the same
-class, the label is the class of the top-right target, otherwise that of the bottom-left one. A network that only
-classifies targets stays at 55 %: it needs the second step, comparing the indicators, to know which target counts.
+An image is a 2 x 2 grid of cells. The top-left and bottom-right cells are *indicators* (digits of class 1 or 2, blue or
+red), the top-right and bottom-left cells are *targets* (white). If the indicators show the same class, the label is the
+class of the top-right target, otherwise that of the bottom-left one. A network that only classifies targets stays at
+55 %: it needs the second step, comparing the indicators, to know which target counts.
 
-Every task draws four parts, puts them into the cells, and answers by a rule that sees nothing but the finished grid:
-``same`` is the first step, a yes or no; ``answer`` the second. Here are the main task and its controls of one step; the
-paper's other tasks are in :mod:`eureka_lib.tasks.further`. Everything random comes from the ``torch.Generator`` that
-is passed in, and lives on that generator's device.
+A task draws four parts, puts them into the cells, and labels the finished grid by a rule: ``same`` is the first step, a
+yes or no; ``answer`` the second. The variants are in :mod:`eureka_lib.tasks.variants`. All random numbers come from
+the ``torch.Generator`` that is passed in, and samples lie on its device.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from eureka_lib.tasks import images, theory
-from eureka_lib.tasks.frame import EVALUATION_CHUNK, Loss, Pair, evaluation_generator
 from eureka_lib.tasks.images import SPLITS, ImageSet, load_images
+from eureka_lib.tasks.protocol import EVALUATION_CHUNK, Loss, Pair, evaluation_generator
 from eureka_lib.validation import check_choice, check_real, check_whole
 
 CELL_NAMES = ("top left", "top right", "bottom left", "bottom right")
@@ -45,7 +44,7 @@ BLUE, RED, WHITE = range(3)
 
 @dataclass(frozen=True)
 class TwoStepConfig:
-    """What defines the task. PAPER.md's main task is ``cell=28`` with MNIST indicators and Fashion-MNIST targets."""
+    """What defines the task. The paper's main task has ``cell=28``, MNIST indicators and Fashion-MNIST targets."""
 
     name: str = "two_step"
     indicator_source: str = "digits"  # where the indicators' images come from
@@ -65,41 +64,35 @@ class TwoStepConfig:
 
 @dataclass(frozen=True)
 class Grid:
-    """What stands in the cells of B samples, all (B, 4) int64 and in the order of ``CELL_NAMES``.
+    """The cells of B samples, all (B, 4) int64 and in the order of ``CELL_NAMES``."""
 
-    ``cells``: the class in each cell, or ``EMPTY``; ``roles``: indices into ``ROLES``; ``colours``: into ``PALETTE``.
-    """
-
-    cells: Tensor
-    roles: Tensor
-    colours: Tensor
+    cells: Tensor  # the class in each cell, or EMPTY
+    roles: Tensor  # indices into ROLES
+    colours: Tensor  # indices into PALETTE
 
 
 @dataclass(frozen=True)
 class Batch(Grid):
-    """B samples: their grids, images (B, 3, 2c, 2c) float32 and labels (B,) int64, and the steps to the answer.
+    """B samples: their grids, images and labels, and the two steps."""
 
-    ``same`` (B,) bool is the first step's answer; ``target`` (B,) int64 the cell that gives the label, or
-    ``NOWHERE``.
-    """
-
-    images: Tensor
-    labels: Tensor
-    same: Tensor
-    target: Tensor
+    images: Tensor  # (B, 3, 2c, 2c) float32
+    labels: Tensor  # (B,) int64
+    same: Tensor  # (B,) bool: the first step's answer
+    target: Tensor  # (B,) int64: the cell that gives the label, or NOWHERE
 
 
 class TwoStepTask:
-    """The main task on given image sources: draws batches, and knows its baselines and its derived lines.
+    """The main task on given image sources: batches, the rule, its baselines and its derived lines.
 
-    A further task overrides what it has otherwise: which parts are drawn, where they go, and the rule.
+    A variant overrides what differs: which parts are drawn, where they go, and the rule.
     """
 
     rule = "indicators of one class: top-right target, else bottom-left"
     first_step = ("the indicators match", "the indicators differ")  # in words: yes, no
     config_class = TwoStepConfig
     indicator_classes: tuple[int, ...] | None = (1, 2)  # None: all, and not their class is compared
-    part_roles = (INDICATOR, FIRST, SECOND, INDICATOR)  # of the four parts that a sample is made of
+    part_roles = (INDICATOR, FIRST, SECOND, INDICATOR)  # of the four parts of a sample
+    coloured = [0, 3]  # the parts that are blue or red; the others are white
 
     def __init__(self, config: TwoStepConfig, device: torch.device | str = "cpu"):
         self.config = config
@@ -113,7 +106,7 @@ class TwoStepTask:
     @classmethod
     def sources(cls, config: TwoStepConfig) -> list[str]:
         """Names of the image sources that the task draws from."""
-        return sorted({config.indicator_source, config.target_source})
+        return sorted({value for name, value in vars(config).items() if name.endswith("_source")})
 
     @classmethod
     def checksums(cls, config: TwoStepConfig) -> dict[str, str]:
@@ -122,7 +115,7 @@ class TwoStepTask:
 
     @property
     def p_same(self) -> float:
-        """How often the first step's answer is yes."""
+        """Probability that the first step's answer is yes."""
         p = self.config.top_right_probability
         return p + (1 - p) / 2
 
@@ -139,11 +132,11 @@ class TwoStepTask:
         """Derived loss (nats) of the solved task."""
         return theory.floor_loss(self.n_classes, label_smoothing)
 
-    # ---- the rule, which sees the grid alone
+    # ---- the rule, a function of the grid alone
 
     def same(self, grid: Grid) -> Tensor:
         """The first step: (B,) bool, whether the two indicators show the same class."""
-        return matching(indicators(grid, grid.cells))
+        return indicators_match(grid, grid.cells)
 
     def target(self, grid: Grid, same: Tensor) -> Tensor:
         """Which cell counts, given the first step's answer: (B,) int64."""
@@ -156,15 +149,15 @@ class TwoStepTask:
     # ---- baselines and probes
 
     def oracle(self, grid: Grid) -> Tensor:
-        """Predictions (B,) of somebody who takes both steps: right always."""
+        """Predictions (B,) of both steps: always right."""
         return self.answer(grid, self.same(grid))
 
     def shortcut(self, grid: Grid) -> Tensor:
-        """Predictions (B,) of somebody who skips the first step and assumes a yes; scores ``plateau_accuracy``."""
+        """Predictions (B,) without the first step, whose answer is taken for a yes; scores ``plateau_accuracy``."""
         return self.answer(grid, torch.ones_like(grid.cells[:, 0], dtype=torch.bool))
 
     def probe_labels(self, batch: Batch) -> dict[str, Tensor]:
-        """What a probe may look for, each (B,) int64: the class in each cell, which target counts, the label."""
+        """Labels for probes, each (B,) int64: the class in each cell, which target counts, the label."""
         cells = {name: batch.cells[:, i] for i, name in enumerate(CELL_NAMES)}
         return cells | {"which target": batch.same.long(), "label": batch.labels}
 
@@ -197,13 +190,15 @@ class TwoStepTask:
         if order is not None:
             cells, roles, colours = (values.gather(1, order) for values in (cells, roles, colours))
             pictures = pictures[torch.arange(n, device=generator.device)[:, None], order]
-        return self._batch(Grid(cells, roles, colours), self._compose(generator, pictures, colours))
+        grid, images = Grid(cells, roles, colours), self._compose(generator, pictures, colours)
+        same = self.same(grid)
+        return Batch(cells, roles, colours, images, self.answer(grid, same), same, self.target(grid, same))
 
     def stream(self, generator: torch.Generator, batch_size: int) -> Iterator[Batch]:
-        """Training batches without end; in an epoch each training image is the first target once.
+        """Endless training batches; in an epoch each training image is the first target once.
 
-        A last, smaller batch of an epoch is dropped, as in the paper. Raises ValueError if an epoch is smaller than
-        one batch.
+        An epoch's incomplete last batch is dropped, as in the paper. Raises ValueError if an epoch is smaller than one
+        batch.
         """
         n_images = len(self._parts["train"][self.part_roles.index(FIRST)].labels)
         check_whole("batch_size", batch_size, 1)
@@ -216,7 +211,7 @@ class TwoStepTask:
                 if len(first_target) == batch_size:
                     yield self.sample(generator, batch_size, "train", first_target)
 
-    # ---- what a training asks
+    # ---- the Task protocol
 
     def pairs(self, generator: torch.Generator, batch_size: int) -> Iterator[Pair]:
         """Images (B, 3, 2c, 2c) and labels (B,) of the training batches in :meth:`stream`."""
@@ -234,16 +229,15 @@ class TwoStepTask:
 
     def evaluate(self, model: nn.Module, test_set: list[Pair], loss: Loss) -> dict[str, float]:
         """Loss (label-smoothed, as in training) and accuracy."""
-        n = sum(len(labels) for _, labels in test_set)
-        outputs = [
-            (torch.cat([model(part) for part in pictures.split(EVALUATION_CHUNK)]), labels)
-            for pictures, labels in test_set
-        ]
-        total_loss = sum(loss(logits, labels) * len(labels) for logits, labels in outputs)
-        correct = sum((logits.argmax(dim=1) == labels).sum() for logits, labels in outputs)
+        total_loss = correct = n = 0
+        for pictures, labels in test_set:
+            logits = torch.cat([model(part) for part in pictures.split(EVALUATION_CHUNK)])
+            total_loss += loss(logits, labels) * len(labels)
+            correct += (logits.argmax(dim=1) == labels).sum()
+            n += len(labels)
         return {"test_loss": float(total_loss) / n, "test_accuracy": float(correct) / n}
 
-    # ---- what a further task may override
+    # ---- what a variant may override
 
     def _load(self, split: str) -> list[ImageSet]:
         """The image sets that the four parts are drawn from."""
@@ -259,7 +253,7 @@ class TwoStepTask:
     def _draw_parts(
         self, generator: torch.Generator, parts: list[ImageSet], n: int, first_target: Tensor | None
     ) -> list[Tensor]:
-        """Which image each part is, four times (n,)."""
+        """Indices of the four parts' images, each (n,)."""
         first = draw(generator, parts[0], n)
         second = self._second_indicator(generator, parts[0], first)
         top_right = draw(generator, parts[1], n) if first_target is None else first_target
@@ -282,13 +276,14 @@ class TwoStepTask:
         return torch.rand(n, generator=generator, device=generator.device) < self.config.top_right_probability
 
     def _draw_colours(self, generator: torch.Generator, n: int) -> Tensor:
-        """Colours of the parts (n, 4): indicators blue or red, targets white."""
+        """Colours of the parts (n, 4), indices into ``PALETTE``."""
         colours = torch.full((n, 4), WHITE, device=generator.device)
-        colours[:, [0, 3]] = torch.randint(2, (n, 2), generator=generator, device=generator.device)
+        shape = n, len(self.coloured)
+        colours[:, self.coloured] = torch.randint(2, shape, generator=generator, device=generator.device)
         return colours
 
     def _draw_order(self, generator: torch.Generator, n: int) -> Tensor | None:
-        """Which part goes into each cell (n, 4); None: each into its own."""
+        """The part in each cell (n, 4); None: in their order."""
         return None
 
     def _compose(self, generator: torch.Generator, pictures: Tensor, colours: Tensor) -> Tensor:
@@ -297,70 +292,12 @@ class TwoStepTask:
         images = assemble(pictures, self._palette[colours] + self.config.colour_noise * noise)
         return (images - self.config.pixel_mean) / self.config.pixel_std
 
-    def _batch(self, grid: Grid, images: Tensor) -> Batch:
-        same = self.same(grid)
-        facts = {f.name: getattr(grid, f.name) for f in fields(Grid)}
-        return Batch(**facts, images=images, labels=self.answer(grid, same), same=same, target=self.target(grid, same))
 
-
-class TargetsOnlyTask(TwoStepTask):
-    """A control of one step: the same images, but the label is always the top-right target's class.
-
-    There is nothing to compare, so the plateau and the floor are one and the same, and accuracy has no plateau.
-    """
-
-    rule = "control: always the top-right target"
-    first_step = ("never mind the indicators", "never mind the indicators")
-
-    @property
-    def plateau_accuracy(self) -> float:
-        """1: classifying the target solves the task."""
-        return 1.0
-
-    def plateau_loss(self, label_smoothing: float) -> float:
-        """The floor: classifying the target solves the task."""
-        return self.floor_loss(label_smoothing)
-
-    def target(self, grid: Grid, same: Tensor) -> Tensor:
-        """The top-right cell, always."""
-        return torch.full_like(grid.cells[:, 0], TOP_RIGHT)
-
-
-class IndicatorsOnlyTask(TwoStepTask):
-    """A control of one step: the same images, but the label is whether the indicators match (1) or not (0)."""
-
-    rule = "control: do the indicators match?"
-
-    @property
-    def plateau_accuracy(self) -> float:
-        """That of the likelier answer, since the targets tell nothing."""
-        return self.p_same
-
-    def plateau_loss(self, label_smoothing: float) -> float:
-        """Entropy of the smoothed answer: log 2 if both answers are equally likely."""
-        return theory.binary_entropy((1 - label_smoothing) * self.p_same + label_smoothing / 2)
-
-    def target(self, grid: Grid, same: Tensor) -> Tensor:
-        """No cell gives the label."""
-        return torch.full_like(grid.cells[:, 0], NOWHERE)
-
-    def answer(self, grid: Grid, same: Tensor) -> Tensor:
-        """The first step's answer itself."""
-        return same.long()
-
-    def _n_classes(self) -> int:
-        return 2
-
-
-def indicators(grid: Grid, values: Tensor) -> Tensor:
-    """What ``values`` (B, 4) are in the two indicator cells: (B, 2), in reading order."""
-    shown = (grid.roles == INDICATOR).int()
-    return values.gather(1, torch.stack([shown.argmax(dim=1), 3 - shown.flip(1).argmax(dim=1)], dim=1))
-
-
-def matching(pair: Tensor) -> Tensor:
-    """Whether the two of each pair (B, 2) are equal: (B,) bool."""
-    return pair[:, 0] == pair[:, 1]
+def indicators_match(grid: Grid, values: Tensor) -> Tensor:
+    """Whether ``values`` (B, 4) are equal in the two indicator cells: (B,) bool."""
+    is_indicator = (grid.roles == INDICATOR).int()
+    first, last = is_indicator.argmax(dim=1), 3 - is_indicator.flip(1).argmax(dim=1)
+    return at(values, first) == at(values, last)
 
 
 def place_of(grid: Grid, role: int) -> Tensor:

@@ -1,8 +1,7 @@
 """The training loop. It knows neither task nor model: it takes batches, a loss and an optimiser, returns a history.
 
 A history is a table with one row per evaluation: the step, the mean training loss since the row before, the learning
-rate, and whatever ``evaluate`` measures. Anything else that has to happen, a temperature schedule or a live plot, is a
-callback, so that looking on changes nothing.
+rate, and the metrics of ``evaluate``. All else, such as a temperature schedule or a live plot, is a callback.
 """
 
 import math
@@ -19,7 +18,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass
 class Trainer:
-    """A training: the model, which is changed in place, what it needs, and how far it is.
+    """A training and its state; the model is changed in place.
 
     ``batches`` yields (inputs, labels), and ``loss(outputs, labels)`` is minimised; ``learning_rate(step)`` is set
     before each step. ``evaluate(model)`` runs in evaluation mode without gradients, before the first step, every

@@ -30,14 +30,14 @@ def build(name: str, model: nn.Module, learning_rate: float, weight_decay: float
 def scale_rate(optimizer: torch.optim.Optimizer, weights: Sequence[Tensor], factor: float) -> None:
     """Multiply the learning rate of ``weights`` by ``factor``; they may be views of a part of a parameter.
 
-    Both optimisers' steps, decay included, are proportional to the rate, so each step is lengthened after the fact.
+    Both optimisers' steps, decay included, are proportional to the rate, so each step is rescaled afterwards.
     """
     before: list[Tensor] = []
     optimizer.register_step_pre_hook(lambda *_: before.extend(part.clone() for part in weights))
 
-    def lengthen(*_: object) -> None:
+    def rescale(*_: object) -> None:
         for part, old in zip(weights, before, strict=True):
             part.copy_(old + factor * (part - old))
         before.clear()
 
-    optimizer.register_step_post_hook(lengthen)
+    optimizer.register_step_post_hook(rescale)

@@ -1,4 +1,4 @@
-"""Mixed precision, wrapped around a model so that the loop need not know of it."""
+"""Mixed precision as a wrapper of the model."""
 
 import torch
 from torch import Tensor, nn

@@ -1,8 +1,8 @@
-"""A training that was interrupted goes on where it was, exactly.
+"""Save a training's state and resume it exactly.
 
-``save`` writes all that the next step depends on to one safetensors file: the model's state, the optimiser's, the
-random generators', and the history. The data need no place in it, since a stream of batches is a function of its seed:
-whoever restores a training skips the batches it has seen. Nothing is pickled, and a file appears by one rename.
+``save`` writes all that the next step depends on to one safetensors file: the states of model, optimiser and random
+generators, and the history. Batches are a function of their seed: a resumed training skips those it has seen. Nothing
+is pickled, and files are written atomically.
 """
 
 import hashlib
@@ -25,10 +25,9 @@ from eureka_lib.training.loop import Trainer
 
 
 def save(path: Path, trainer: Trainer, facts: dict[str, Any], extra: Mapping[str, Tensor]) -> None:
-    """Write the state of ``trainer`` after an evaluation, with ``facts`` (plain values) to know it by.
+    """Write the state of ``trainer`` after an evaluation, with ``facts`` (plain values) that identify it.
 
-    ``extra`` are tensors that whoever trains needs back, besides. If it cannot be written, the training goes on with a
-    warning: all that it loses is the chance to be continued from here.
+    ``extra`` are further tensors to be restored. If it cannot be written, the training goes on with a warning.
     """
     tensors = {f"extra/{name}": value for name, value in extra.items()}
     tensors |= {f"model/{name}": value for name, value in trainer.model.state_dict().items()}
@@ -51,10 +50,9 @@ def save(path: Path, trainer: Trainer, facts: dict[str, Any], extra: Mapping[str
 
 
 def restore(path: Path, trainer: Trainer, facts: dict[str, Any]) -> dict[str, Tensor] | None:
-    """Put ``trainer`` into the saved state, if there is one and it was saved with the same ``facts``.
+    """Restore ``trainer`` and torch's global random generators from ``path``, if it was saved with the same ``facts``.
 
-    Returns the ``extra`` tensors of ``save``, or None if nothing was restored. Sets torch's global random generators,
-    too. A damaged file is passed over with a warning.
+    Returns the ``extra`` tensors of ``save``, None if nothing was restored. A damaged file is ignored with a warning.
     """
     if not path.exists():
         return None
@@ -84,7 +82,7 @@ def restore(path: Path, trainer: Trainer, facts: dict[str, Any]) -> dict[str, Te
 
 
 def _checksum(tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> str:
-    """SHA-256 over all that is restored."""
+    """SHA-256 over tensors and notes."""
     found = hashlib.sha256(json.dumps(notes, sort_keys=True).encode())
     for name, value in sorted(tensors.items()):
         found.update(name.encode())

@@ -5,7 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from eureka_lib.analysis.compare import first_step_at, mean_difference, odds_ratio, restricted_times, time_ratio
+from eureka_lib.analysis.compare import (
+    first_step_at,
+    geometric_mean,
+    mean_difference,
+    odds_ratio,
+    paired_difference,
+    restricted_times,
+    time_ratio,
+)
 from eureka_lib.analysis.eureka import Moment
 
 
@@ -29,7 +37,31 @@ def test_time_ratio():
 
 
 def test_time_ratio_of_constant_groups_needs_no_bootstrap():
-    assert time_ratio(moments([9999] * 3), moments([9999] * 4)).interval == (1, 1)
+    assert time_ratio(moments([9999] * 20), moments([9999] * 24)).interval == (1, 1)
+
+
+def test_few_runs_decide_by_permutation_and_three_of_them_nothing():
+    """With five a group all permutations are 252, so that two groups apart have p = 2 / 252; with three, 2 / 20."""
+    early, late = moments([100, 110, 120, 130, 140]), moments([600, 620, 640, 660, 9999])
+    found = time_ratio(early, late)
+    assert found.low < found.value < found.high < 0.3
+    assert time_ratio(early, late, confidence=0.99).high > found.high
+    assert time_ratio(early[:3], late[:3]).interval == (0, math.inf)
+    assert mean_difference([1, 2, 3], [11, 12, 13]).interval == (-math.inf, math.inf)
+    pairs = paired_difference([1, 2, 3, 4, 5, 6], [0] * 6)
+    assert 0 < pairs.low < pairs.value == 3.5 < pairs.high
+    assert paired_difference([1, 2, 3, 4, 5], [0] * 5).interval == (-math.inf, math.inf)
+    assert geometric_mean([2, 3, 2.5, 2.2, 3, 2.8]).low > 1.5
+
+
+@pytest.mark.parametrize("n", [5, 8])
+def test_intervals_of_few_runs_cover_the_truth(n):
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(60):
+        found = mean_difference(rng.exponential(1, n) + 1, rng.exponential(1, n))
+        covered += found.low <= 1 <= found.high
+    assert covered >= 53  # of which 57 are to be expected
 
 
 def test_odds_ratio():

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from eureka_lib.analysis.gradients import by_cell, cell_of_patch, diagnose, plateau_steps, tokens_of
-from eureka_lib.analysis.record import look_inside, normalised_entropy
+from eureka_lib.analysis.record import normalised_entropy, record_blocks
 from eureka_lib.models.vit import ViT, ViTConfig
 
 SMOOTHING, H = 0.1, 1e-5
@@ -76,7 +76,7 @@ def test_in_the_last_layer_only_cls_asks(model, batch):
 
 
 def test_entropy_is_that_of_the_attention(model, batch):
-    expected = [float(normalised_entropy(layer.attention).mean()) for layer in look_inside(model.eval(), batch[0])]
+    expected = [float(normalised_entropy(layer.attention).mean()) for layer in record_blocks(model.eval(), batch[0])]
     assert diagnose(model, *batch, CELLS, SMOOTHING).entropy.tolist() == pytest.approx(expected)
 
 

@@ -6,7 +6,7 @@ import torch
 
 from eureka_lib.analysis import probes
 from eureka_lib.analysis.probes import ALL_TOKENS, CLS, OUTPUT, Place, Samples
-from eureka_lib.analysis.record import look_inside
+from eureka_lib.analysis.record import record_blocks
 from eureka_lib.experiments import profiles
 
 N, F = 600, 12
@@ -126,7 +126,7 @@ def test_features_are_what_the_blocks_make(patch):
     images = task.sample(torch.Generator().manual_seed(0), probes.CHUNK + 3).images
     found = probes.features(model, images)
     assert len(found) == 3 * (2 + 3 + 1) * 2  # layers; heads, q k v, output; token sets
-    inside = look_inside(model, images)[1]
+    inside = record_blocks(model, images)[1]
     assert np.allclose(found[Place(2, OUTPUT, CLS)], inside.output[:, 0], atol=1e-6)
     means = probes.cell_means(inside.heads[:, 1])
     expected = torch.cat([inside.heads[:, 1, 0], means.flatten(1)], dim=1)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from eureka_lib.analysis.record import look_inside, normalised_entropy, record
+from eureka_lib.analysis.record import normalised_entropy, record, record_blocks
 from eureka_lib.models.vit import ViT, ViTConfig
 
 
@@ -39,9 +39,9 @@ def test_gradients_are_those_of_backward(model):
     assert torch.allclose(torch.einsum("bto,bti->oi", out["qkv"].grad, given["qkv"]), layer.weight.grad, atol=1e-6)
 
 
-def test_look_inside_finds_the_parts_that_make_up_attention(model):
+def test_record_blocks_finds_the_parts_that_make_up_attention(model):
     images = torch.randn(3, 3, 16, 16)
-    layers = look_inside(model, images)
+    layers = record_blocks(model, images)
     assert len(layers) == 2
     for block, layer in zip(model.blocks, layers, strict=True):
         assert layer.q.shape == layer.k.shape == layer.v.shape == layer.heads.shape == (3, 2, 5, 8)

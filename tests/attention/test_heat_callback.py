@@ -105,30 +105,12 @@ def test_a_model_without_a_factor_is_refused_when_training_begins(tmp_path):
         running.train()
 
 
-def test_the_checkpoint_of_an_adapter_keeps_the_temperature_of_its_step(tmp_path):
-    """It has no config.json; base model and adapter are loaded as peft does, and training goes on, too."""
-    peft = pytest.importorskip("peft")
-    tiny_bert().save_pretrained(tmp_path / "base")
-
-    def adapted():
-        base = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "base")
-        return peft.get_peft_model(base, peft.LoraConfig(r=2, target_modules=["query"], task_type="SEQ_CLS"))
-
-    whole, rest = Recorder(), Recorder()
-    options = {"save_strategy": "steps", "save_steps": 2}
-    trainer(tmp_path, HeatTreatmentCallback(schedule="linear"), whole, model=adapted(), **options).train()
-    checkpoint = str(tmp_path / "checkpoint-4")
-    loaded = peft.AutoPeftModelForSequenceClassification.from_pretrained(checkpoint)
-    assert loaded.config.attention_scale_factor == whole.factors[3] > 1
-    again = trainer(tmp_path / "again", HeatTreatmentCallback(schedule="linear"), rest, model=adapted())
-    again.train(resume_from_checkpoint=checkpoint)
-    assert rest.factors == whole.factors[4:]
-
-
 def test_a_model_with_attention_of_its_own_is_refused():
     """When it is built; where that went unseen, as of a model that was there before, when training begins."""
     config = transformers.DebertaV2Config(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, vocab_size=20)
-    with pytest.raises(ValueError, match="DebertaV2Model computes its attention itself.*'scaled_softmax' would do"):
+    with pytest.raises(
+        ValueError, match="DebertaV2ForSequenceClassification computes its attention itself.*'scaled_softmax' would do"
+    ):
         transformers.AutoModelForSequenceClassification.from_config(config, attn_implementation="scaled_softmax")
     model = transformers.AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
     model.config._attn_implementation = "scaled_softmax"

@@ -8,7 +8,7 @@ import torch
 from eureka_lib.attention.layer import is_watched
 from eureka_lib.benchmark import __main__ as program, attention
 from eureka_lib.benchmark.attention import attention_cases, attention_rows, forward_backward
-from eureka_lib.benchmark.measure import Row, Setting, measure_pairs, peak_memory, threads
+from eureka_lib.benchmark.measure import Row, Setting, compare, peak_memory, threads
 from eureka_lib.benchmark.plot import plot_rows, row_table
 from eureka_lib.benchmark.straightforward import Samples, Straightforward
 from eureka_lib.benchmark.training import Library
@@ -39,15 +39,15 @@ def test_pairs_are_measured_in_turn_and_divided():
     costs = {"A": iter([9, 2, 6, 4, 10, 8.0]), "B": iter([1, 1, 2, 1, 2, 1.0])}
     order = []
 
-    def cost(work):
+    def cost(work, device):
         order.append(work)
         return next(costs[work])
 
-    assert measure_pairs(cost, "A", "B", 5) == {"ratio": 4.0, "low": 3.0, "high": 5.0}
+    assert compare(SMOKE, "a", "b", "A", "B", cost, 5, bar=4.5) == Row("a", "b", 4.0, 3.0, 5.0, bar=4.5)
     assert order == ["A", "B"] * 6
-    assert measure_pairs(lambda work: 3.0, "A", "B", 1, unmeasured=0) == {"ratio": 1.0, "low": 1.0, "high": 1.0}
+    assert compare(SMOKE, "a", "b", "A", "B", lambda *_: 3.0, 1, unmeasured=0) == Row("a", "b", 1.0, 1.0, 1.0)
     with threads(2):
-        measure_pairs(lambda work: torch.get_num_threads() == 1 or pytest.fail("two threads"), "A", "B", 1)
+        compare(SMOKE, "a", "b", "A", "B", lambda *_: torch.get_num_threads() == 1 or pytest.fail("two threads"))
         assert torch.get_num_threads() == 2
 
 

@@ -52,8 +52,8 @@ def test_claims_are_read_in_the_order_of_the_page(folder):
     assert table["claim"].tolist() == ["C1", "C5", "C5", "C6", "C6"]
     assert table["notebook"].tolist() == ["01_the_eureka_moment", *["05_the_fixes_compared"] * 3, "06_robustness"]
     assert (table["low"] == 0.76).all() and table["value"].tolist() == [1.0, *[1.25] * 4]
-    assert scorecard.missing(table) == ["C2", "C3", "C4", "C7", "C8", "Z1", "Z2", "Z3", "F1", "F2"]
-    assert scorecard.counts(table).loc["C5"].tolist() == [0, 1, 1]
+    assert scorecard.missing(table) == ["C2", "C3", "C4", "C7", "C8", "Z1", "Z2", "Z3", "S1", "F1", "F2"]
+    assert scorecard.counts(table).loc["C5"].tolist() == [0, 1, 1, 0]
 
 
 def test_what_is_said_of_one_fix_shares_a_line(folder):
@@ -121,7 +121,7 @@ def test_the_readme_is_written_by_the_laptops_own_figures_alone(folder, tmp_path
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     (tmp_path / "pyproject.toml").touch()  # what makes it a checkout
     assert "left alone" in scorecard.write_readme(table, "smoke")
-    assert "C2, C3, C4, C7, C8, Z1, Z2, Z3, F1, F2 not judged yet" in scorecard.write_readme(table, "laptop")
+    assert "C2, C3, C4, C7, C8, Z1, Z2, Z3, S1, F1, F2 not judged yet" in scorecard.write_readme(table, "laptop")
     monkeypatch.setattr(scorecard, "CLAIMS", {claim: scorecard.CLAIMS[claim] for claim in ("C1", "C5", "C6")})
     (tmp_path / "README.md").write_text(f"{scorecard.BEGIN}\n{scorecard.END}\n")
     assert scorecard.write_readme(table, "laptop") == "README.md now has these verdicts"

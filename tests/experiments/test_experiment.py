@@ -13,11 +13,12 @@ import torch
 
 from eureka_lib.attention.registry import METHODS, Method
 from eureka_lib.experiments import profiles
-from eureka_lib.experiments.experiment import TASKS, Experiment, FixConfig
+from eureka_lib.experiments.experiment import Experiment, FixConfig
 from eureka_lib.experiments.run import run
 from eureka_lib.experiments.trainer import flushes_denormals, learning_rate_of
 from eureka_lib.models.resnet import ResNet9
 from eureka_lib.models.vit import ViT
+from eureka_lib.tasks.variants import TASKS
 
 
 def test_vary_finds_the_part(tiny):
@@ -154,6 +155,20 @@ def test_config_is_plain_data(tiny):
     assert json.loads(json.dumps(tiny.config())) == tiny.config()
 
 
+@pytest.mark.parametrize("part", ["vit", "resnet", "in_context", "language"])
+@pytest.mark.parametrize("profile", ["smoke", "paper"])
+def test_a_configuration_gives_the_experiment_back(profile, part):
+    found = getattr(profiles.get(profile), part)
+    experiment = getattr(found, "base", found).vary(seed=3)
+    again = Experiment.from_config(json.loads(json.dumps(experiment.config())))
+    assert again == experiment and again.key == experiment.key
+
+
+def test_a_configuration_with_code_of_ones_own_gives_none(tiny):
+    with pytest.raises(ValueError, match="code that the library does not have: its attention"):
+        Experiment.from_config(tiny.config() | {"own": {"attention": "def own(): ..."}})
+
+
 def test_what_has_its_default_value_is_no_part_of_the_key(tiny, monkeypatch):
     """So a setting that is added later leaves all keys as they are; those that differ from it do not."""
     later = make_dataclass("FixConfig", [("later", float, 0.5)], bases=(FixConfig,), frozen=True)
@@ -185,6 +200,18 @@ def test_an_attention_of_ones_own_is_known_by_its_source(tiny, store, monkeypatc
     monkeypatch.setitem(METHODS, "mine", Method(functools.partial(module.mine)))
     with pytest.raises(ValueError, match="the source of .* cannot be read.*define it by def or class"):
         run(tiny.vary(attention="mine"), store)
+
+
+def test_a_task_of_ones_own_is_one_entry_of_the_table(tiny, store, monkeypatch):
+    class BottomLeftTask(TASKS["targets_only"]):
+        def target(self, grid, same):
+            return torch.full_like(grid.cells[:, 0], 2)
+
+    monkeypatch.setitem(TASKS, "bottom_left", BottomLeftTask)
+    mine = tiny.vary(task="bottom_left")
+    batch = mine.build_task().sample(torch.Generator().manual_seed(0), 20)
+    assert (batch.labels == batch.cells[:, 2]).all()
+    assert "class BottomLeftTask" in run(mine, store).config["own"]["task"] and mine.key != tiny.key
 
 
 def test_weights_asked_for_later_are_added_to_the_run(tiny, store):

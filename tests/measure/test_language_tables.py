@@ -67,7 +67,7 @@ def test_the_study_names_its_scale_and_has_the_texts_plateau(regime, task):
                  f"{base.task.tokens} in a sample", f"{base.training.steps:,} steps"):  # fmt: skip
         assert part in study.about
     lines = derived_losses(task)
-    assert lines["left neighbour"] == task.left_neighbour_loss < lines["unigram"] == task.plateau_loss
+    assert lines["left neighbour"] == task.neighbour_loss(-1) < lines["unigram"] == task.plateau_loss
 
 
 def test_the_text_in_numbers(task):
@@ -89,7 +89,7 @@ def test_the_nearest_neighbours_tell_most(task):
     table = neighbour_table(task, 4)
     assert table["offset"].tolist() == [-4, -3, -2, -1, 1, 2, 3, 4]
     loss = table.set_index("offset")["loss"]
-    assert loss[-1] == task.left_neighbour_loss and (loss[[-4, 4]] > loss[[-1, 1]].max()).all()
+    assert loss[-1] == task.neighbour_loss(-1) and (loss[[-4, 4]] > loss[[-1, 1]].max()).all()
     figure, (axis,) = panels(1)
     plot_neighbours(axis, table, task)
     assert np.allclose(axis.lines[0].get_ydata(), table["loss"])

@@ -8,12 +8,12 @@ import pytest
 
 from eureka_lib.benchmark import search
 from eureka_lib.experiments import profiles
-from eureka_lib.experiments.experiment import TASKS
 from eureka_lib.measure.tasks import SAMPLES, baseline_table, run_table, sample_table, task_table, tidy
 from eureka_lib.plots.samples import plot_gallery
 from eureka_lib.plots.seeds import plot_tasks
 from eureka_lib.plots.times import plot_task_times
 from eureka_lib.store import Run
+from eureka_lib.tasks.variants import TASKS
 
 GALLERY = profiles.get("smoke").gallery
 

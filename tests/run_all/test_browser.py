@@ -19,7 +19,8 @@ import nbformat
 import pytest
 
 from eureka_lib import paths
-from eureka_lib.run_all import gallery
+from eureka_lib.run_all.gallery import page as gallery
+from eureka_lib.run_all.gallery.render import OfflineExporter
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="no Playwright: pip install 'eureka-lib[browser]' to test in a real browser"
@@ -188,7 +189,7 @@ def figures(tmp_path_factory):
     shutil.copytree(paths.ROOT / "figures", folder, ignore=shutil.ignore_patterns("notebooks", "smoke", "paper"))
     notebook = nbformat.read(paths.NOTEBOOKS / "00_start_here.ipynb", as_version=4)
     (folder / "notebooks").mkdir()
-    html, _ = gallery.OfflineExporter().from_notebook_node(notebook)
+    html, _ = OfflineExporter().from_notebook_node(notebook)
     (folder / "notebooks" / "00_start_here.html").write_text(html)
     gallery.build(folder, paths.NOTEBOOKS, "laptop")
     return folder

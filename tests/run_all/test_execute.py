@@ -9,8 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -18,9 +18,11 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from eureka_lib import paths
 from eureka_lib.experiments import profiles
-from eureka_lib.run_all import jobs, parent
+from eureka_lib.run_all import jobs, many
 from eureka_lib.run_all.__main__ import Request, parse, run
-from eureka_lib.run_all.child import Outcome, execute as execute_notebook
+from eureka_lib.run_all.jobs import Outcome
+from eureka_lib.run_all.one import execute as execute_notebook
+from eureka_lib.run_all.surroundings import secluded
 
 PARAMETERS = 'profile: str = "auto"  # scale\nsteps: int = 0  # 0: as many as the profile says\nname: str = "a"'
 
@@ -134,8 +136,8 @@ def test_nothing_of_ours_opens_jupyter_to_others():
 def finish(job: jobs.Job) -> None:
     """Leave what a successful execution leaves."""
     job.products.mkdir(parents=True)
-    (Path(job.figures) / "claims").mkdir(exist_ok=True)
-    for path in (job.product(".html"), Path(job.figures, "01_a.png"), Path(job.figures, "claims", f"{job.name}.json")):
+    (job.figures / "claims").mkdir(exist_ok=True)
+    for path in (job.product(".html"), job.figures / "01_a.png", job.claims / f"{job.name}.json"):
         path.write_text("something")
     jobs.write_record(job, jobs.ingredients(job), 1.5)
 
@@ -152,7 +154,7 @@ def test_up_to_date(job):
 
 def test_why_a_notebook_runs_again(job, monkeypatch, tmp_path):
     finish(job)
-    figure, claims = Path(job.figures, "01_a.png"), Path(job.figures, "claims", "01_small.json")
+    figure, claims = job.figures / "01_a.png", job.figures / "claims" / "01_small.json"
     figure.write_text("something else")
     assert jobs.why_run(job) == "01_a.png was changed"
     figure.write_text("something")
@@ -163,7 +165,7 @@ def test_why_a_notebook_runs_again(job, monkeypatch, tmp_path):
     with monkeypatch.context() as patched:
         patched.setattr(jobs.paths, "ROOT", tmp_path)
         assert jobs.why_run(job) == "library changed"
-    write_notebook(Path(job.source), "1 + 2")
+    write_notebook(job.source, "1 + 2")
     assert jobs.why_run(job) == "notebook changed"
     job.product(".json").write_text('{"half')
     assert jobs.why_run(job) == "not finished before"
@@ -171,26 +173,42 @@ def test_why_a_notebook_runs_again(job, monkeypatch, tmp_path):
 
 def test_what_is_played_has_a_folder_and_a_record_of_its_own(job):
     def plan(*extra):
-        (planned,) = jobs.plan({job.name: Path(job.source)}, Path(job.figures), "smoke", extra)
+        (planned,) = jobs.plan({job.name: job.source}, job.figures, "smoke", extra)
         return planned
 
     finish(job)
     played = plan("steps=3")
-    assert played.played == {"steps": 3} and played.products == Path(job.figures) / "played" / "notebooks"
+    assert played.played == {"steps": 3} and played.products == job.figures / "played" / "notebooks"
     assert played.claims == job.claims and jobs.why_run(played) == "not finished before"
     finish(played)
     assert jobs.why_run(played) is None and jobs.why_run(plan("steps=4")) == "parameters changed"
     assert jobs.why_run(job) is None
-    text = parent.summary([job, played], [])
+    text = many.summary([job, played], [])
     assert text.count("was played with steps=3: figures in ") == 1 and "no claims kept" in text
-    (Path(job.source).parent / "defaults.json").write_text('{"01_small": {"steps": 0, "name": "a"}}')
+    (job.source.parent / "defaults.json").write_text('{"01_small": {"steps": 0, "name": "a"}}')
     assert plan().played == {} and plan("name=a").played == {}
-    write_notebook(Path(job.source), "1 + 1", parameters=PARAMETERS.replace('"a"', '"b"'))  # edited and saved
+    write_notebook(job.source, "1 + 1", parameters=PARAMETERS.replace('"a"', '"b"'))  # edited and saved
     assert plan().played == {"name": "b"} and plan("name=a").played == {}
 
 
-def test_a_notebook_of_others_claims_runs_last_and_again_when_they_change(tmp_path, monkeypatch):
-    monkeypatch.setattr(parent, "Child", FakeChild)
+@pytest.fixture
+def at_a_time(monkeypatch) -> list[int]:
+    """Has threads in place of workers, which only say how many of them there are."""
+    there, counts = [], []
+
+    def work(job, scratch):
+        there.append(job)
+        counts.append(len(there))
+        time.sleep(0.3)
+        there.remove(job)
+        return Outcome(job.name, "ok", 1.0)
+
+    monkeypatch.setattr("eureka_lib.experiments.pools.Workers", ThreadPoolExecutor)
+    monkeypatch.setattr(many, "_work", work)
+    return counts
+
+
+def test_a_notebook_of_others_claims_runs_last_and_again_when_they_change(tmp_path, at_a_time):
     source = write_notebook(tmp_path / "notebooks" / "01_score.ipynb")
     notebook = nbformat.read(source, 4)
     notebook.cells.append(new_code_cell("read()", metadata={"tags": ["claims"]}))
@@ -202,41 +220,34 @@ def test_a_notebook_of_others_claims_runs_last_and_again_when_they_change(tmp_pa
     (job,) = jobs.plan({"01_score": source}, tmp_path / "figures", "smoke")
     finish(job)
     assert jobs.why_run(job) is None
-    claims = Path(job.figures, "claims", "02_other.json")
-    claims.write_text("[]")
+    (job.figures / "claims" / "02_other.json").write_text("[]")
     assert jobs.why_run(job) == "claims of other notebooks changed"
 
 
-class FakeChild:
-    """Stands for a notebook that is done at the third look."""
-
-    running = most = 0
-
-    def __init__(self, job):
-        self.job, self.looks = job, 0
-        FakeChild.running += 1
-        FakeChild.most = max(FakeChild.most, FakeChild.running)
-
-    started, before, state = 0.0, None, str
-
-    def outcome(self):
-        self.looks += 1
-        return Outcome(self.job.name, "ok", 1.0) if self.looks == 3 else None
-
-    def stop(self):
-        FakeChild.running -= 1
-
-
-def test_force_and_jobs(tmp_path, monkeypatch, job):
-    monkeypatch.setattr(parent, "Child", FakeChild)
+def test_force_and_jobs(tmp_path, at_a_time, job):
     for name in ("02_b", "03_c"):
         write_notebook(tmp_path / "notebooks" / f"{name}.ipynb")
     finish(job)
     status, text = execute(tmp_path, workers=2)
-    assert status == 0 and FakeChild.most == 2
+    assert status == 0 and max(at_a_time) == 2
     assert "up to date  01_small" in text and "ok          02_b" in text
     status, text = execute(tmp_path, force=True)
     assert "01_small  starts (--force)" in text and "up to date" not in text
+    assert text.count("starts") == 3 and text.index("02_b  starts") > text.index("01_small  ok in 0:01")
+
+
+def test_a_lost_worker_fails_its_notebook_alone(tmp_path, monkeypatch):
+    def work(job, scratch):
+        if job.name == "01_a":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Outcome(job.name, "ok", 1.0)
+
+    monkeypatch.setattr(many, "_work", work)
+    for name in ("01_a", "02_b"):
+        write_notebook(tmp_path / "notebooks" / f"{name}.ipynb")
+    status, text = execute(tmp_path)
+    assert status == 1 and re.search(r"FAILED      01_a +0:\d\d  TerminatedWorkerError: .*SIGKILL", text)
+    assert "ok          02_b" in text
 
 
 def test_unreadable_notebook_fails_alone(tmp_path):
@@ -273,8 +284,8 @@ def test_good_command_lines(folder):
     request = parse(["paper", "--jobs", "3", "01", "--force", "-p", "steps=3", "--parameter", "name=07"], folder)
     assert request.workers == 3 and request.force
     assert request.jobs[0].parameters == {"profile": "paper", "steps": 3, "name": "07"}
-    assert everything.jobs[0].figures == str(paths.figures_dir("laptop").resolve()) and not everything.jobs[0].played
-    assert request.jobs[0].figures == str(paths.figures_dir("paper").resolve() / "played")
+    assert everything.jobs[0].figures == paths.figures_dir("laptop").resolve() and not everything.jobs[0].played
+    assert request.jobs[0].figures == paths.figures_dir("paper").resolve() / "played"
     assert not request.cluster
     assert parse(["smoke"], folder).workers == 2
     request = parse(["--scheduler", "tcp://login1:8786", "--per-task", "GPU=1"], folder)
@@ -347,47 +358,42 @@ def test_parameter_values(tmp_path, declaration, text, value):
 
 
 def test_a_log_gets_few_lines(job, monkeypatch):
+    monkeypatch.setattr(many, "LINE_EVERY", 1000)
     stream = io.StringIO()
-    shown = parent.Display([job], stream)
-    shown.line(job, "starts")
-    shown.update({job.name: "cell 1/2"}, "time left not known yet")
-    assert stream.getvalue() == "[1/1] 01_small  starts\n"  # too early for another line
-    monkeypatch.setattr(parent, "LINE_EVERY", 0)
-    for number in (1, 1, 2):
-        shown.update({job.name: f"cell {number}/2"}, "about 0:05 left")
-    lines = stream.getvalue().splitlines()
-    assert [line.split("  (")[0] for line in lines[1:]] == ["[1/1] 01_small  cell 1/2", "[1/1] 01_small  cell 2/2"]
-    assert "about 0:05 left" in lines[-1]
+    with many.Display([job], stream) as shown:
+        shown.say(job, "starts")
+        shown.show({job.name: "cell 1/2"}, "time left not known yet")
+        assert stream.getvalue() == "[1/1] 01_small  starts\n"  # too early for another line
+        monkeypatch.setattr(many, "LINE_EVERY", 0)
+        for number in (1, 1, 2):
+            shown.show({job.name: f"cell {number}/2"}, "about 0:05 left")
+    one = "0:00 so far, about 0:05 left | 01 cell 1/2"
+    assert stream.getvalue().splitlines()[1:] == [one, one.replace("1/2", "2/2")]
 
 
 def test_a_terminal_gets_one_line_that_is_redrawn(job, monkeypatch):
     stream = io.StringIO()
     stream.isatty = lambda: True
     monkeypatch.setenv("TERM", "xterm")
-    shown = parent.Display([job], stream)
-    for number in (1, 2):
-        shown.update({job.name: f"cell {number}/2"}, "about 0:05 left")
-    shown.line(job, "ok in 0:01")
-    shown.close()
-    assert "\r[1/1] 01_small  cell 2/2 " in stream.getvalue() and "about 0:05 left" in stream.getvalue()
-    assert stream.getvalue().count("\n[1/1]") == 0 and "[1/1] 01_small  ok in 0:01\n" in stream.getvalue()
+    with many.Display([job], stream) as shown:
+        for number in (1, 2):
+            shown.show({job.name: f"cell {number}/2"}, "about 0:05 left")
+        shown.say(job, "ok in 0:01")
+    assert "\r0:00 so far, about 0:05 left | 01 cell 2/2" in stream.getvalue()
+    assert stream.getvalue().count("\n") == 1 and "[1/1] 01_small  ok in 0:01\n" in stream.getvalue()
 
 
-def test_time_left_says_what_it_does_not_know(job):
-    finish(job)
-    (fresh,) = jobs.plan({"02_fresh": Path(job.source)}, Path(job.figures), "smoke")
-    assert parent.time_left([], [(fresh, "")], 1) == "time left not known yet"
-    assert parent.time_left([], [(job, ""), (job, "")], 1) == "about 0:03 left"
-    assert parent.time_left([], [(job, ""), (fresh, "")], 1) == "about 0:02 left, and 1 not executed before"
-    child = SimpleNamespace(before=5.0, started=time.monotonic() - 1)  # it has removed its record
-    assert parent.time_left([child], [], 1) == "about 0:04 left"
+def test_time_left_says_what_it_does_not_know():
+    assert many.time_left([(None, 0.0)], 1) == "time left not known yet"
+    assert many.time_left([(1.5, 0.0), (1.5, 0.0)], 1) == "about 0:03 left"
+    assert many.time_left([(5.0, 1.0), (None, 0.0)], 1) == "about 0:04 left, and 1 not executed before"
+    assert many.time_left([(5.0, 1.0), (1.0, 2.0)], 2) == "about 0:02 left"
 
 
-def test_relative_folders_are_the_callers(job, monkeypatch, tmp_path):
+def test_relative_folders_are_the_callers(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EUREKA_FIGURES", "elsewhere")
     monkeypatch.setenv("EUREKA_STORE", "~/runs")
-    environment = parent._environment(job, tmp_path)
+    environment = secluded(os.environ, tmp_path)
     assert environment["EUREKA_FIGURES"] == os.path.join(os.getcwd(), "elsewhere")
     assert environment["EUREKA_STORE"] == str(Path.home() / "runs") == str(paths.store_dir())
-    assert environment["EUREKA_PROFILE"] == "smoke" and environment["EUREKA_HEADLESS"] == "1"

@@ -14,8 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image, ImageChops
 
 from eureka_lib import paths
-from eureka_lib.run_all import gallery
-from eureka_lib.run_all.gallery import entries, render
+from eureka_lib.run_all.gallery import entries, page as gallery, render
 from eureka_lib.run_all.jobs import find_notebooks
 
 FIGURES = paths.ROOT / "figures"
@@ -80,7 +79,7 @@ def test_it_is_one_file_whose_links_lead_somewhere(page, folder):
 def write_page(name, folder):
     """The page of a notebook (not executed, which changes no link) as the runner writes it."""
     notebook = nbformat.read(paths.NOTEBOOKS / f"{name}.ipynb", as_version=4)
-    html, _ = gallery.OfflineExporter(gallery.links_from(folder, paths.NOTEBOOKS)).from_notebook_node(notebook)
+    html, _ = render.OfflineExporter(render.links_from(folder, paths.NOTEBOOKS)).from_notebook_node(notebook)
     (folder / f"{name}.html").write_text(html)
 
 
@@ -99,7 +98,7 @@ def test_pages_link_to_each_other_as_they_come_and_go(tmp_path):
     folder.mkdir()
 
     def links():
-        gallery.relink(folder, paths.NOTEBOOKS)
+        render.relink(folder, paths.NOTEBOOKS)
         page = read_page("00_start_here", folder)
         assert not list(dead_links(page, folder))
         return {link["href"] for link in page.select("a[href]") if ":" not in link["href"]}
@@ -126,9 +125,9 @@ def test_without_figures_there_is_no_page(tmp_path):
     assert gallery.build(tmp_path, paths.NOTEBOOKS, "smoke") is None and not list(tmp_path.iterdir())
 
 
-def test_a_figure_is_found_by_its_name_or_by_what_a_helper_is_called_with(tmp_path):
-    cells = [new_markdown_cell("# Title\n\n**The claim.** *So* it is.\n\nMore."), new_code_cell('groups = ["one"]'),
-             new_markdown_cell("## Look: first\n\nRead $x$ so.\n\nAnd so."), new_code_cell('show("one")'),
+def test_a_figure_has_the_words_that_stand_before_it(tmp_path):
+    cells = [new_markdown_cell("# Title\n\n**The claim.** *So* it is.\n\nMore."), new_code_cell("data"),
+             new_markdown_cell("## Look: first\n\nRead $x$ so.\n\nAnd so."), new_code_cell('save(figure, "03_one")'),
              new_markdown_cell("## Look\n\nOtherwise."), new_code_cell('save(figure, "03_two_words", 1)')]  # fmt: skip
     nbformat.write(new_notebook(cells=cells), tmp_path / "03_small.ipynb")
     for name in ("03_two_words", "03_one"):

@@ -54,3 +54,10 @@ def test_class_order_is_the_label():
     means = torch.stack([train.images[train.labels == k].mean(0).flatten() for k in range(10)])
     nearest = torch.cdist(test.images.flatten(1), means).argmin(1)
     assert (nearest == test.labels).float().mean() > 0.85
+
+
+def test_patterns_are_ten_classes_that_noise_does_not_hide():
+    train, test = load_images("patterns", "train", 6), load_images("patterns", "test", 6)
+    assert (len(train.labels), len(test.labels)) == (1500, 400)
+    means = torch.stack([train.images[train.labels == k].mean(0).flatten() for k in range(10)])
+    assert (torch.cdist(test.images.flatten(1), means).argmin(1) == test.labels).float().mean() == 1

@@ -97,7 +97,7 @@ def test_tokens_are_kept_and_damaged_ones_are_cut_again(monkeypatch):
     for damaged in (b"", whole[:100], whole[:-2] + b"\x07\x00"):
         kept.write_bytes(damaged)
         load_tokens.cache_clear()
-        with pytest.warns(UserWarning, match=f"{kept.name} is damaged .*; cutting the text again"):
+        with pytest.warns(UserWarning, match=f"{kept.name} is damaged .*; tokenising the text again"):
             assert load_tokens("words", 0, VOCABULARY).sha256 == first.sha256
     load_tokens.cache_clear()
     assert load_tokens("words", 0, VOCABULARY).sha256 == first.sha256 and len(kept.read_bytes()) == len(whole)
@@ -146,7 +146,7 @@ def test_masking_is_dynamic_and_a_function_of_the_generator():
     one, same = (next(task.pairs(random(1), 4)) for _ in range(2))
     assert torch.equal(one[0], same[0]) and torch.equal(one[1], same[1])
     piece = task._pieces("train", torch.zeros(2000, dtype=torch.long))
-    chosen = task._hide(random(), piece, language.SHOWN_AS_MASK).chosen
+    chosen = task._mask(random(), piece, language.SHOWN_AS_MASK).chosen
     assert len({tuple(row) for row in chosen.tolist()}) > 400, "one piece, hidden anew every time"
 
 
@@ -260,7 +260,7 @@ def pairs_of(row, offset):
 
 def test_a_neighbour_tells_something():
     task = build()
-    assert task.left_neighbour_loss == task.neighbour_loss(-1) < task.plateau_loss
+    assert task.neighbour_loss(-1) < task.plateau_loss
     with pytest.raises(ValueError, match="distance must be a whole number >= 1, got 0"):
         task.neighbour_loss(0)
 

@@ -2,10 +2,4 @@
 
 ``render`` turns Markdown and executed notebooks into HTML that needs no network; ``entries`` gathers what belongs to a
 figure from the files beside it, the claims and the notebook; ``page`` fills the gallery, ``figures/index.html``.
-Nothing here trains or draws, and torch is not imported.
 """
-
-from eureka_lib.run_all.gallery.page import build
-from eureka_lib.run_all.gallery.render import OfflineExporter, links_from, relink
-
-__all__ = ["OfflineExporter", "build", "links_from", "relink"]

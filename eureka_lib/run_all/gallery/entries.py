@@ -5,10 +5,8 @@ paragraph says how to read it; the claim is the one that the notebook opens with
 notebook saved.
 """
 
-import ast
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,13 +22,9 @@ class Entry:
 
     folder: Path
     name: str
+    facts: dict  # its provenance, as :meth:`eureka_lib.plots.page.Page.save` left it
     guide: str  # Markdown, heading included
     verdicts: list[dict]
-
-    @cached_property
-    def facts(self) -> dict:
-        """Its provenance, as :meth:`eureka_lib.plots.page.Page.save` left it."""
-        return json.loads((self.folder / f"{self.name}.json").read_text(encoding="utf-8"))
 
     @cached_property
     def machine(self) -> dict | None:
@@ -42,13 +36,13 @@ class Entry:
     def title(self) -> str:
         """The heading of the guide (without "Look:"), or the figure's name in words, if it says no more than "Look"."""
         heading = (HEADING.findall(self.guide) or [""])[-1].removeprefix("Look").removeprefix(": ")
-        return _capital(heading or self.name.split("_", 1)[1].replace("_", " "))
+        title = heading or self.name.split("_", 1)[1].replace("_", " ")
+        return title[:1].upper() + title[1:]
 
     @property
     def paragraphs(self) -> list[str]:
         """The guide without its headings; the first paragraph says how to read the figure."""
-        text = HEADING.sub("", self.guide).strip()
-        return [part for part in re.split(r"\n\s*\n", text) if part]
+        return _paragraphs(self.guide)
 
     @property
     def alternative(self) -> str:
@@ -74,11 +68,11 @@ def gather(folder: Path, notebooks: Path) -> list[Chapter]:
 
     A figure whose notebook is no longer there is left out.
     """
-    figures: dict[str, set[str]] = {}
+    figures: dict[str, dict[str, dict]] = {}  # by notebook and name
     for file in folder.glob("*.json"):
         facts = json.loads(file.read_text(encoding="utf-8"))
         if "figure" in facts and file.with_suffix(".png").exists():
-            figures.setdefault(facts["notebook"], set()).add(facts["figure"])
+            figures.setdefault(facts["notebook"], {})[facts["figure"]] = facts
     sources = {name: notebooks / f"{name}.ipynb" for name in sorted(figures)}
     return [_chapter(folder, source, figures[name]) for name, source in sources.items() if source.exists()]
 
@@ -86,47 +80,31 @@ def gather(folder: Path, notebooks: Path) -> list[Chapter]:
 def pages(notebooks: Path) -> list[tuple[str, str]]:
     """Title and file name of the notebooks without a number, which have no figures: glossary and the like."""
     files = [path for path in sorted(notebooks.glob("*.ipynb")) if not path.name[0].isdigit()]
-    return [(_title(nbformat.read(path, as_version=4).cells, path), path.name) for path in files]
+    return [(_title([cell.source for cell in nbformat.read(path, 4).cells], path), path.name) for path in files]
 
 
-def _title(cells: list, source: Path) -> str:
-    headings = [h for cell in cells if cell.cell_type == "markdown" for h in HEADING.findall(cell.source)]
-    return headings[0] if headings else source.stem
+def _title(texts: list[str], source: Path) -> str:
+    return (HEADING.findall("\n".join(texts)) or [source.stem])[0]
 
 
-def _chapter(folder: Path, source: Path, figures: set[str]) -> Chapter:
+def _paragraphs(text: str) -> list[str]:
+    """Those of a piece of Markdown, without its headings."""
+    return [part for part in re.split(r"\n\s*\n", HEADING.sub("", text).strip()) if part.strip()]
+
+
+def _chapter(folder: Path, source: Path, figures: dict[str, dict]) -> Chapter:
     cells = nbformat.read(source, as_version=4).cells
     file = folder / "claims" / f"{source.stem}.json"
     rows = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
-    places = {name: i for name in figures for i in _place(cells, name)}
-    entries = [
-        Entry(folder, name, _text_before(cells, places[name]), [row for row in rows if row["figure"] == name])
-        for name in sorted(figures, key=lambda name: (places.setdefault(name, len(cells)), name))
-    ]
-    opening = next(cell.source for cell in cells if cell.cell_type == "markdown")
-    paragraphs = [part for part in re.split(r"\n\s*\n", HEADING.sub("", opening)) if part.strip()]
-    return Chapter(source.stem, source, _title(cells, source), "".join(paragraphs[:1]), entries)
+    texts = [cell.source for cell in cells if cell.cell_type == "markdown"]
+    entries = []
+    for place, name in sorted((_place(cells, name), name) for name in figures):
+        guide = next((cell.source for cell in cells[place::-1] if cell.cell_type == "markdown"), "")
+        entries.append(Entry(folder, name, figures[name], guide, [row for row in rows if row["figure"] == name]))
+    return Chapter(source.stem, source, _title(texts, source), "".join(_paragraphs(texts[0])[:1]), entries)
 
 
-def _place(cells: list, name: str) -> Iterator[int]:
-    """The index of the first cell that calls something with the figure's name, or with the name less its number."""
-    for wanted in (name, name.split("_", 1)[1]):
-        for i, cell in enumerate(cells):
-            if cell.cell_type == "code" and wanted in _words_called_with(cell.source):
-                yield i
-                return
-
-
-def _words_called_with(source: str) -> set[str]:
-    code = "\n".join(line for line in source.splitlines() if not line.startswith(("%", "!")))
-    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
-    return {word.value for call in calls for word in call.args if isinstance(word, ast.Constant)}
-
-
-def _text_before(cells: list, index: int) -> str:
-    texts = [cell.source for cell in cells[:index] if cell.cell_type == "markdown"]
-    return texts[-1] if texts else ""
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _place(cells: list, name: str) -> int:
+    """The index of the first code cell with the figure's name in quotes, or behind the last one."""
+    found = (i for i, cell in enumerate(cells) if cell.cell_type == "code" and f'"{name}"' in cell.source)
+    return next(found, len(cells))

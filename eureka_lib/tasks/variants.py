@@ -1,7 +1,8 @@
-"""The paper's six further two-step tasks: other indicators, other places, other rules, the same grid of cells.
+"""Variants of the main task: the paper's six other two-step tasks, two controls of one step, and the table of all.
 
-Each says only in what it differs from the main task (:mod:`eureka_lib.tasks.two_step`). In all of them somebody who
-reads the targets and skips the first step scores 1/K + (1 - 1/K)/2: the plateau is the main task's.
+Each overrides what differs from the main task (:mod:`eureka_lib.tasks.two_step`). The plateau of the two-step tasks is
+the main task's: reading the targets and skipping the first step scores 1/K + (1 - 1/K)/2. A new task is a class here
+and an entry in :data:`TASKS`.
 """
 
 from dataclasses import dataclass
@@ -9,22 +10,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from eureka_lib.tasks import theory
 from eureka_lib.tasks.images import ImageSet, load_images
 from eureka_lib.tasks.two_step import (
     BYSTANDER,
     EMPTY,
     FIRST,
     INDICATOR,
+    NOWHERE,
     PALETTE,
     SECOND,
-    WHITE,
+    TOP_RIGHT,
     Batch,
     Grid,
     TwoStepConfig,
     TwoStepTask,
     at,
-    indicators,
-    matching,
+    indicators_match,
     place_of,
 )
 
@@ -65,11 +67,7 @@ class NaturalIndicatorsTask(TwoStepTask):
 
     rule = "natural images of one class: the digit, else the item; all cells shuffled"
     config_class = NaturalIndicatorsConfig
-
-    @classmethod
-    def sources(cls, config: NaturalIndicatorsConfig) -> list[str]:
-        """Names of the image sources that the task draws from."""
-        return sorted({*super().sources(config), config.item_source})
+    coloured = []
 
     def _load(self, split: str) -> list[ImageSet]:
         pictures, digits, _, _ = super()._load(split)
@@ -82,20 +80,18 @@ class NaturalIndicatorsTask(TwoStepTask):
                              f"{self.config.target_source} and {items} in {self.config.item_source}")  # fmt: skip
         return digits
 
-    def _draw_colours(self, generator: torch.Generator, n: int) -> Tensor:
-        return all_white(generator, n)
-
     def _draw_order(self, generator: torch.Generator, n: int) -> Tensor:
         return torch.rand(n, 4, generator=generator, device=generator.device).argsort(dim=1)
 
 
 class PositionTask(TwoStepTask):
-    """No indicator but the position: two items, one in each row, and two empty cells."""
+    """The items' positions are the indicator: two items, one in each row, and two empty cells."""
 
     rule = "two items: in one column the upper, on a diagonal the lower"
     first_step = ("the items stand in one column", "the items stand on a diagonal")
     indicator_classes = None
     part_roles = (BYSTANDER, FIRST, SECOND, BYSTANDER)
+    coloured = []
 
     @classmethod
     def sources(cls, config: TwoStepConfig) -> list[str]:
@@ -103,16 +99,13 @@ class PositionTask(TwoStepTask):
         return [config.target_source]
 
     def same(self, grid: Grid) -> Tensor:
-        """Whether the two items stand in one column."""
+        """Whether the two items are in one column."""
         return place_of(grid, FIRST) % 2 == place_of(grid, SECOND) % 2
 
     def _load(self, split: str) -> list[ImageSet]:
         items = load_images(self.config.target_source, split, self.config.cell)
         nothing = ImageSet(torch.zeros_like(items.images[:1]), torch.tensor([EMPTY]))
         return [nothing, items, items, nothing]
-
-    def _draw_colours(self, generator: torch.Generator, n: int) -> Tensor:
-        return all_white(generator, n)
 
     def _draw_order(self, generator: torch.Generator, n: int) -> Tensor:
         upper, lower = torch.randint(2, (2, n), generator=generator, device=generator.device)
@@ -121,24 +114,25 @@ class PositionTask(TwoStepTask):
 
 
 class SameColourTask(TwoStepTask):
-    """Four coloured digits; what is compared is the indicators' colour, and their class tells nothing."""
+    """Four coloured digits; the first step compares the indicators' colours, not their classes."""
 
     rule = "indicators of one colour: top-right digit, else bottom-left"
     first_step = ("the indicators have one colour", "the indicators have two colours")
     indicator_classes = None
+    coloured = [0, 1, 2, 3]
 
     def same(self, grid: Grid) -> Tensor:
         """Whether the two indicators have the same colour."""
-        return matching(indicators(grid, grid.colours))
+        return indicators_match(grid, grid.colours)
 
     def _draw_colours(self, generator: torch.Generator, n: int) -> Tensor:
-        colours = torch.randint(2, (n, 4), generator=generator, device=generator.device)
+        colours = super()._draw_colours(generator, n)
         colours[:, 3] = torch.where(self._copies(generator, n), colours[:, 0], colours[:, 3])
         return colours
 
 
 class ColourOrItemTask(TwoStepTask):
-    """One item, two questions: its class, or its colour out of ten. The fourth cell holds an item that never counts.
+    """The label is the class of one item or its colour out of ten. The fourth cell holds an item that never counts.
 
     What the paper has in the fourth cell is not known to us; another coloured item keeps the images as full as the
     main task's.
@@ -148,7 +142,7 @@ class ColourOrItemTask(TwoStepTask):
     part_roles = (INDICATOR, FIRST, BYSTANDER, INDICATOR)
 
     def target(self, grid: Grid, same: Tensor) -> Tensor:
-        """The top-right item, whatever is asked."""
+        """The top-right item, always."""
         return place_of(grid, FIRST)
 
     def answer(self, grid: Grid, same: Tensor) -> Tensor:
@@ -157,7 +151,7 @@ class ColourOrItemTask(TwoStepTask):
         return torch.where(same, at(grid.cells, place), at(grid.colours, place))
 
     def describe(self, batch: Batch, i: int) -> str:
-        """Sample ``i`` in words, and what is asked of the item."""
+        """Sample ``i`` in words, and whether class or colour is asked."""
         colour = list(PALETTE)[int(at(batch.colours, batch.target)[i])]
         question = "its class" if batch.same[i] else f"its colour, {colour},"
         return super().describe(batch, i).replace(" counts:", f" counts, {question} is asked:")
@@ -176,7 +170,7 @@ class ColourOrItemTask(TwoStepTask):
 
 
 class DigitGroupsTask(TwoStepTask):
-    """The indicators are digits 1 to 4; what is compared is their group, {1, 2} or {3, 4}."""
+    """The indicators are digits 1 to 4; the first step compares their groups, {1, 2} and {3, 4}."""
 
     rule = "indicators both in {1, 2} or both in {3, 4}: top-right target, else bottom-left"
     first_step = ("the indicators are of one group", "the indicators are of two groups")
@@ -184,9 +178,66 @@ class DigitGroupsTask(TwoStepTask):
 
     def same(self, grid: Grid) -> Tensor:
         """Whether both indicators are in {1, 2}, or both in {3, 4}."""
-        return matching(indicators(grid, grid.cells) >= 3)
+        return indicators_match(grid, grid.cells >= 3)
 
 
-def all_white(generator: torch.Generator, n: int) -> Tensor:
-    """The colours (n, 4) of parts that are shown as they are."""
-    return torch.full((n, 4), WHITE, device=generator.device)
+class TargetsOnlyTask(TwoStepTask):
+    """A control of one step: the same images, but the label is always the top-right target's class.
+
+    Nothing is compared, so the plateau is the floor, and accuracy has no plateau.
+    """
+
+    rule = "control: always the top-right target"
+    first_step = ("never mind the indicators", "never mind the indicators")
+
+    @property
+    def plateau_accuracy(self) -> float:
+        """1: classifying the target solves the task."""
+        return 1.0
+
+    def plateau_loss(self, label_smoothing: float) -> float:
+        """The floor: classifying the target solves the task."""
+        return self.floor_loss(label_smoothing)
+
+    def target(self, grid: Grid, same: Tensor) -> Tensor:
+        """The top-right cell, always."""
+        return torch.full_like(grid.cells[:, 0], TOP_RIGHT)
+
+
+class IndicatorsOnlyTask(TwoStepTask):
+    """A control of one step: the same images, but the label is whether the indicators match (1) or not (0)."""
+
+    rule = "control: do the indicators match?"
+
+    @property
+    def plateau_accuracy(self) -> float:
+        """That of always giving the likelier answer."""
+        return self.p_same
+
+    def plateau_loss(self, label_smoothing: float) -> float:
+        """Entropy of the smoothed answer: log 2 if both answers are equally likely."""
+        return theory.binary_entropy((1 - label_smoothing) * self.p_same + label_smoothing / 2)
+
+    def target(self, grid: Grid, same: Tensor) -> Tensor:
+        """No cell gives the label."""
+        return torch.full_like(grid.cells[:, 0], NOWHERE)
+
+    def answer(self, grid: Grid, same: Tensor) -> Tensor:
+        """The first step's answer itself."""
+        return same.long()
+
+    def _n_classes(self) -> int:
+        return 2
+
+
+TASKS: dict[str, type[TwoStepTask]] = {
+    "two_step": TwoStepTask,
+    "no_fixed_position": NoFixedPositionTask,
+    "natural_indicators": NaturalIndicatorsTask,
+    "position_as_indicator": PositionTask,
+    "same_colour": SameColourTask,
+    "colour_or_item": ColourOrItemTask,
+    "digit_groups": DigitGroupsTask,
+    "targets_only": TargetsOnlyTask,
+    "indicators_only": IndicatorsOnlyTask,
+}

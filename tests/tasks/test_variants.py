@@ -1,4 +1,6 @@
-"""The further tasks: each rule, written again in plain Python, holds for every sample; pictures show what is said."""
+"""The variants: each rule, written again in plain Python, holds for every sample; pictures show what is said."""
+
+import math
 
 import pytest
 import torch
@@ -6,9 +8,8 @@ from hypothesis import given, settings, strategies as st
 from sklearn.neural_network import MLPClassifier
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from eureka_lib.experiments.experiment import TASKS, Experiment
+from eureka_lib.experiments.experiment import Experiment
 from eureka_lib.tasks import images
-from eureka_lib.tasks.further import NaturalIndicatorsConfig
 from eureka_lib.tasks.images import load_images
 from eureka_lib.tasks.two_step import (
     BLUE,
@@ -27,6 +28,7 @@ from eureka_lib.tasks.two_step import (
     WHITE,
     TwoStepConfig,
 )  # fmt: skip
+from eureka_lib.tasks.variants import TASKS, NaturalIndicatorsConfig
 
 TWO_TARGETS = ("two_step", "no_fixed_position", "natural_indicators", "position_as_indicator", "same_colour",
                "colour_or_item", "digit_groups")  # fmt: skip
@@ -237,3 +239,24 @@ def test_photographs_of_train_and_test_share_no_row():
         for label in (1, 2):
             rows[split, label] = {row.tobytes() for crop in pixels[labels == label] for row in crop.transpose(1, 2, 0)}
     assert not rows["train", 1] & rows["test", 1] and not rows["train", 2] & rows["test", 2]
+
+
+# --- the controls ----------------------------------------------------------------------------------------------------
+
+
+def test_controls_show_the_same_images(tasks):
+    names = ("two_step", "targets_only", "indicators_only")
+    images = [tasks[name].sample(generator(0), 50).images for name in names]
+    assert torch.equal(images[0], images[1]) and torch.equal(images[0], images[2])
+
+
+def test_targets_only_is_solved_by_the_shortcut(tasks):
+    task = tasks["targets_only"]
+    batch = task.sample(generator(0), 2000)
+    assert (task.shortcut(batch) == batch.labels).float().mean() == task.plateau_accuracy == 1
+    assert task.plateau_loss(0.1) == task.floor_loss(0.1)
+
+
+def test_indicators_only_has_two_answers(tasks):
+    task = tasks["indicators_only"]
+    assert task.n_classes == 2 and task.plateau_loss(0.1) == pytest.approx(math.log(2))
