@@ -82,3 +82,53 @@ def own():
     exec(compile(OWN, "<own>", "exec"), names)
     yield names
     names["METHODS"].pop("own", None)
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory):
+    """Runs of two methods and seeds, their weights kept at 0, 4, ..., 20, and the gradients of these on one batch.
+
+    The first one's history has a plateau and a jump planted.
+    """
+    from dataclasses import replace
+    from types import SimpleNamespace
+
+    from eureka_lib.attention.registry import changes_of
+    from eureka_lib.experiments import profiles
+    from eureka_lib.experiments.run import run
+    from eureka_lib.measure.gradients import diagnose_runs
+    from eureka_lib.measure.subjects import Subject
+    from eureka_lib.store import RunStore
+    from eureka_lib.tasks.protocol import evaluation_generator
+
+    store = RunStore(tmp_path_factory.mktemp("kept"))
+    short = profiles.get("smoke").anatomy.vary(steps=20, evaluate_every=4, test_samples=100)
+    experiments = [short.vary(**changes_of(name), seed=seed) for name in ("softmax", "norm_softmax") for seed in (0, 1)]
+    runs = [run(experiment, store, weights_every=4) for experiment in experiments]
+    jumped = runs[0].history.assign(test_accuracy=[0.1, 0.55, 0.55, 0.8, 0.9, 0.9])
+    runs[0] = replace(runs[0], history=jumped)
+    subjects, task = list(map(Subject, experiments, runs)), short.build_task()
+    batch = task.sample(evaluation_generator("cpu"), 100, "test")
+    table = diagnose_runs(subjects, task, batch)
+    return SimpleNamespace(subjects=subjects, runs=runs, task=task, batch=batch, table=table)
+
+
+@pytest.fixture(scope="session")
+def probed(tmp_path_factory):
+    """A run of a few steps that kept its weights, and the table of all that probes are asked of it."""
+    from types import SimpleNamespace
+
+    import pandas as pd
+
+    from eureka_lib.experiments import profiles
+    from eureka_lib.experiments.run import run
+    from eureka_lib.measure.probes import Job, answer
+    from eureka_lib.measure.subjects import Subject
+    from eureka_lib.store import RunStore
+
+    experiment = profiles.get("smoke").anatomy.vary(steps=20, evaluate_every=10, depth=2)
+    store = RunStore(tmp_path_factory.mktemp("probed"))
+    subject = Subject(experiment, run(experiment, store, weights_every=10))
+    jobs = [Job(subject, step, ("training", "code", "map", "checks", "claims")) for step in (0, 20)]
+    jobs.append(Job(subject, 10, ("claims",)))
+    return SimpleNamespace(subject=subject, table=pd.concat([answer(job, 100) for job in jobs], ignore_index=True))

@@ -4,6 +4,16 @@ Born et al. 2025, *Quantum Doubly Stochastic Transformers*: a tiny ViT on the pa
 5 seeds). How many seeds had their Eureka-moment within 100 epochs, and the final accuracy, by method and learning rate.
 """
 
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from eureka_lib.attention.registry import short_label_of
+from eureka_lib.measure.methods import count
+from eureka_lib.measure.runs import moment_of
+from eureka_lib.store import Run
+
 FOLLOW_UP_SEEDS = 5
 QUANTUM = "quantum circuit"  # theirs; there is none here
 FOLLOW_UP: dict[tuple[str, float], tuple[int, float]] = {  # seeds with an Eureka-moment, mean final accuracy
@@ -23,3 +33,26 @@ FOLLOW_UP: dict[tuple[str, float], tuple[int, float]] = {  # seeds with an Eurek
     (QUANTUM, 7e-4): (4, 0.823),
     (QUANTUM, 5e-4): (5, 0.894),
 }
+
+
+def follow_up_table(groups: Mapping[tuple[str, float], Sequence[Run]]) -> pd.DataFrame:
+    """The published table and ours as one, a row per method and learning rate that either has.
+
+    Columns method, learning rate, and for both ``published`` and ``measured`` the EMs "k/n" and the mean accuracy.
+    """
+    rows = []
+    for method, rate in dict.fromkeys([*FOLLOW_UP, *groups]):
+        runs, (k, accuracy) = groups.get((method, rate), ()), FOLLOW_UP.get((method, rate), (None, np.nan))
+        rows.append({
+            "method": row_label(method),
+            "learning rate": rate,
+            "published EMs": "" if k is None else f"{k}/{FOLLOW_UP_SEEDS}",
+            "published accuracy": accuracy,
+            "measured EMs": count(map(moment_of, runs)).replace(" of ", "/") if runs else "",
+            "measured accuracy": np.mean([run.final_accuracy for run in runs]) if runs else np.nan,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def row_label(method: str) -> str:
+    return method if method == QUANTUM else short_label_of(method)

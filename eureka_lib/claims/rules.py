@@ -16,11 +16,11 @@ from eureka_lib.analysis import compare
 from eureka_lib.analysis.compare import Estimate
 from eureka_lib.analysis.eureka import Moment, log_rank, median_step, wilson_interval
 from eureka_lib.analysis.forecast import ALL, BASELINE, QUESTIONS, WHEN, WHETHER
-from eureka_lib.analysis.gradients import plateau_steps
 from eureka_lib.attention.registry import METHODS, short_label_of
 from eureka_lib.claims.published import FOLLOW_UP, FOLLOW_UP_SEEDS
 from eureka_lib.claims.registry import CLAIMS, REPRODUCED, Effect, Row, rule
 from eureka_lib.claims.studies import TWO_STEP, Study
+from eureka_lib.measure.gradients import imbalance, kept, on_plateau, same_steps
 from eureka_lib.measure.plateaus import ACCURACY, PLATEAU_SHARE, STRICT_THRESHOLD, Plateau
 from eureka_lib.store import Run
 from eureka_lib.store.runs import Groups
@@ -192,7 +192,7 @@ def starved(runs: Sequence[Run], sizes: pd.DataFrame) -> Effect:
     the EM if there is one, test accuracy in the plateau's band), and the same for W_K; then the geometric mean over
     runs. Runs without such a step are left out; fewer than ``FEWEST_RUNS`` others leave it undecided.
     """
-    plateaus = [rows for rows in (_plateau(run, sizes) for run in runs) if len(rows)]
+    plateaus = [rows for rows in (on_plateau(run, sizes) for run in runs) if len(rows)]
     to_q, to_k = (_estimated(compare.geometric_mean, [gmean(rows["W_V"] / rows[name]) for rows in plateaus])
                   for name in ("W_Q", "W_K"))  # fmt: skip
     words = (
@@ -214,8 +214,8 @@ def because_of_softmax(runs: Sequence[Run], others: Sequence[Run], sizes: pd.Dat
     up to the earlier of the two runs' EMs (or ends). Then the geometric mean over seeds of the first over the second;
     with fewer than ``FEWEST_RUNS`` pairs undecided.
     """
-    pairs = [pair for pair in (_same_steps(*two, sizes) for two in zip(runs, others, strict=True)) if len(pair[0])]
-    ratio = _estimated(compare.geometric_mean, [gmean(_imbalance(a) / _imbalance(b)) for a, b in pairs])
+    pairs = [pair for pair in (same_steps(*two, sizes) for two in zip(runs, others, strict=True)) if len(pair[0])]
+    ratio = _estimated(compare.geometric_mean, [gmean(imbalance(a) / imbalance(b)) for a, b in pairs])
     words = (
         f"gradient of W_V over the mean of those of W_Q and W_K, softmax's over NormSoftmax's at the same steps: "
         f"{ratio}; geometric mean over {len(pairs)} seeds"
@@ -233,9 +233,9 @@ def ill_distributed(runs: Sequence[Run], sizes: pd.DataFrame) -> Effect:
     In runs that have an EM, the mean normalised entropy over all rows, heads and layers on the kept steps of the
     plateau (as in :func:`starved`), minus that at the last kept step. With fewer than ``FEWEST_RUNS`` runs undecided.
     """
-    jumped = [run for run in runs if ACCURACY.leap(run).happened and len(_plateau(run, sizes))]
-    before = [_plateau(run, sizes)["entropy"].mean() for run in jumped]
-    after = [_kept(run, sizes)["entropy"].iloc[-1] for run in jumped]
+    jumped = [run for run in runs if ACCURACY.leap(run).happened and len(on_plateau(run, sizes))]
+    before = [on_plateau(run, sizes)["entropy"].mean() for run in jumped]
+    after = [kept(run, sizes)["entropy"].iloc[-1] for run in jumped]
     difference = _estimated(compare.paired_difference, before, after)
     means = f": {np.mean(before):.2f} against {np.mean(after):.2f}" if jumped else ""
     words = (
@@ -548,31 +548,6 @@ def _lost(runs: Sequence[Run]) -> int:
 
 def _final(runs: Sequence[Run]) -> list[float]:
     return [run.final_accuracy for run in runs]
-
-
-def _kept(run: Run, sizes: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a run by step, ascending."""
-    return sizes[sizes["run"] == run.key].set_index("step").sort_index()
-
-
-def _plateau(run: Run, sizes: pd.DataFrame) -> pd.DataFrame:
-    rows = _kept(run, sizes)
-    return rows[rows.index.isin(plateau_steps(*run.accuracy))]
-
-
-def _same_steps(run: Run, other: Run, sizes: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of two runs of one seed at the steps that both have kept, up to the earlier EM or end."""
-    seeds = [pair.config["model_seed"] for pair in (run, other)]
-    if seeds[0] != seeds[1]:
-        raise ValueError(f"runs must be paired by their seeds, got seeds {seeds[0]} and {seeds[1]}")
-    rows, others = _kept(run, sizes), _kept(other, sizes)
-    last = min(moment.step for moment in _leaps([run, other]))
-    steps = [step for step in rows.index.intersection(others.index) if 0 < step <= last]
-    return rows.loc[steps], others.loc[steps]
-
-
-def _imbalance(rows: pd.DataFrame) -> pd.Series:
-    return rows["W_V"] / rows[["W_Q", "W_K"]].mean(axis=1)
 
 
 def _estimated(estimate: Callable[..., Estimate], *samples: Sequence[float]) -> Estimate:

@@ -11,19 +11,19 @@ from eureka_lib.attention.registry import changes_of, check_attention
 HEAD_WIDTH = 16  # features of the example's queries and keys
 
 
-def example_rows(keys: int, spread: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gaussian queries and keys (1, 1, N, D) whose scaled logits have about the standard deviation ``spread``."""
+def example_rows(keys: int, std: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gaussian queries and keys (1, 1, N, D) whose scaled logits have about the standard deviation ``std``."""
     generator = torch.Generator().manual_seed(seed)
     queries, keys_ = torch.randn(2, 1, 1, keys, HEAD_WIDTH, generator=generator)
-    return spread * queries, keys_
+    return std * queries, keys_
 
 
-def shape_table(methods: Sequence[str], keys: int = 8, spread: float = 1.5, seed: int = 0) -> pd.DataFrame:
+def shape_table(methods: Sequence[str], keys: int = 8, std: float = 1.5, seed: int = 0) -> pd.DataFrame:
     """One row of logits under each of ``methods`` at the start of training: columns method, key, logit, weight.
 
     ``logit`` is the scaled one, softmax's z. Where a method looks at all rows, it gets the matrix that the row is of.
     """
-    queries, keys_ = example_rows(keys, spread, seed)
+    queries, keys_ = example_rows(keys, std, seed)
     logits = (queries @ keys_.mT * HEAD_WIDTH**-0.5)[0, 0, 0].tolist()
     tables = []
     for method in methods:

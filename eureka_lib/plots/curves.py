@@ -9,14 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from eureka_lib.attention.registry import colour_of, label_of, short_label_of
-from eureka_lib.claims.published import FOLLOW_UP, FOLLOW_UP_SEEDS, QUANTUM
-from eureka_lib.measure.methods import count
+from eureka_lib.attention.registry import colour_of, dash_of, label_of, short_label_of
+from eureka_lib.claims.published import FOLLOW_UP, QUANTUM, follow_up_table, row_label
+from eureka_lib.measure import logits
 from eureka_lib.measure.plateaus import AFTER, BEFORE, NEVER
-from eureka_lib.measure.runs import moment_of
-from eureka_lib.plots.style import DERIVED, MEMBER, REFERENCE, derived_line, panels, small_panels
+from eureka_lib.plots.style import DERIVED, MEMBER, REFERENCE, derived_line, legend_below, panels, small_panels
 from eureka_lib.store import Run
 from eureka_lib.tasks.language import MaskedLanguageTask
+from eureka_lib.tasks.two_step import TwoStepTask
 
 DASHES = {BEFORE: ":", AFTER: "-", NEVER: "--"}
 SHOWN_ERROR = 1.5  # the upper end of the picture: averaging few examples errs more than anybody needs to see
@@ -28,6 +28,7 @@ STYLES = {  # of the follow-up's methods, which share their axes: line and marke
     "softmax": ("-", "o"), "norm_softmax_var": ("--", "s"), "sinkhorn": ("-.", "^"), "qr": ("-", "D"),
     QUANTUM: (":", "x"),
 }  # fmt: skip
+MARKERS = {"softmax": "o", "norm_softmax": "s", "norm_softmax_var": "^", "heat_treatment": "D"}  # of the normalisers
 
 
 def plot_schedules(axis: Axes, table: pd.DataFrame) -> None:
@@ -87,25 +88,6 @@ def plot_baselines(axis: Axes, baselines: pd.DataFrame) -> None:
         axis.plot(baselines.index, baselines[name], ls=style, color=DERIVED, lw=width, label=name, zorder=1)
 
 
-def follow_up_table(groups: Mapping[tuple[str, float], Sequence[Run]]) -> pd.DataFrame:
-    """The published table and ours as one, a row per method and learning rate that either has.
-
-    Columns method, learning rate, and for both ``published`` and ``measured`` the EMs "k/n" and the mean accuracy.
-    """
-    rows = []
-    for method, rate in dict.fromkeys([*FOLLOW_UP, *groups]):
-        runs, (k, accuracy) = groups.get((method, rate), ()), FOLLOW_UP.get((method, rate), (None, np.nan))
-        rows.append({
-            "method": _label(method),
-            "learning rate": rate,
-            "published EMs": "" if k is None else f"{k}/{FOLLOW_UP_SEEDS}",
-            "published accuracy": accuracy,
-            "measured EMs": count(map(moment_of, runs)).replace(" of ", "/") if runs else "",
-            "measured accuracy": np.mean([run.final_accuracy for run in runs]) if runs else np.nan,
-        })  # fmt: skip
-    return pd.DataFrame(rows)
-
-
 def plot_follow_up(groups: Mapping[tuple[str, float], Sequence[Run]], plateau: float) -> Figure:
     """Mean final accuracy by learning rate, a line per method: published left, measured right with a dot per seed."""
     table = follow_up_table(groups)
@@ -115,7 +97,7 @@ def plot_follow_up(groups: Mapping[tuple[str, float], Sequence[Run]], plateau: f
     figure, axes = panels(2, 3.4, share_y=True)
     for i, method in enumerate(methods):
         shift = 0.08 * (i - (len(methods) - 1) / 2)  # methods of one rate stand beside each other
-        label, colour = _label(method), REFERENCE if method == QUANTUM else colour_of(method)
+        label, colour = row_label(method), REFERENCE if method == QUANTUM else colour_of(method)
         line, marker = STYLES.get(method, ("-", "o"))
         mine = table[table["method"] == label].set_index("learning rate").reindex(rates)
         for axis, which in zip(axes, ("published", "measured"), strict=True):
@@ -125,14 +107,95 @@ def plot_follow_up(groups: Mapping[tuple[str, float], Sequence[Run]], plateau: f
             for run in groups.get((method, rate), ()):
                 axes[1].plot(x + shift, run.final_accuracy, ".", color=colour, ms=4, alpha=0.5)
     for axis, title in zip(axes, ("published (Born et al. 2025)", "measured here"), strict=True):
-        axis.axhline(plateau, color=DERIVED, ls="--", lw=1, zorder=0)
+        derived_line(axis, plateau, "plateau", outer=True)
         axis.set(title=title, xlabel="learning rate", ylim=(min(0.4, lowest - 0.03), 1.02))
         axis.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates])
     axes[0].set_ylabel("mean final test accuracy")
-    derived_line(axes[1], plateau, "plateau")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
 
-def _label(method: str) -> str:
-    return method if method == QUANTUM else short_label_of(method)
+def plot_rows(axes: Sequence[Axes], table: pd.DataFrame) -> None:
+    """A :func:`row_table`, one panel per sigma: the weight of each key under each method."""
+    for axis, (size, group) in zip(axes, table.groupby("spread"), strict=True):
+        for method, one in group.groupby("method", sort=False):
+            axis.plot(one["key"], one["weight"], **_line(method), marker=MARKERS.get(method, "v"), ms=5)
+        axis.set(title=f"$\\sigma$ = {size:g}", xlabel="key", xticks=group["key"].unique(), ylim=(-0.03, 1.03))
+    axes[0].set_ylabel("weight")
+    legend_below(axes[0])
+
+
+def plot_divisors(axes: Sequence[Axes], table: pd.DataFrame, scale: float) -> None:
+    """A :func:`divisor_table` in two panels, with the derived crossovers to plain softmax as dots."""
+    for axis, column in zip(axes, ("divisor", "spread_after"), strict=True):
+        for method, one in table.groupby("method", sort=False):
+            axis.plot(one["spread"], one[column], **_line(method))
+        axis.set(xscale="log", yscale="log", xlabel="spread $\\sigma$ of the logits")
+        for method, sigma in logits.crossovers(scale).items():
+            height = {"divisor": 1 / scale, "spread_after": sigma * scale}[column]
+            axis.plot(sigma, height, MARKERS[method], color=colour_of(method), mec="black", ms=7, zorder=5)
+        mark_crossovers(axis, scale)
+    axes[0].set(ylabel="divided by (effective temperature)")
+    axes[1].set(ylabel="spread after division")
+    axes[1].axhline(1, color=DERIVED, lw=0.6, zorder=0)
+    legend_below(axes[0])
+
+
+def plot_against_std(axes: Sequence[Axes], table: pd.DataFrame, kind: str, scale: float) -> None:
+    """The column ``kind`` ("entropy" or "jacobian") of a :func:`std_table` with its band, one panel per size."""
+    for axis, (keys, group) in zip(axes, table.groupby("keys"), strict=True):
+        for method, one in group.groupby("method", sort=False):
+            axis.plot(one["spread"], one[f"{kind}_median"], **_line(method))
+            axis.fill_between(one["spread"], one[f"{kind}_low"], one[f"{kind}_high"], color=colour_of(method),
+                              alpha=0.18, lw=0)  # fmt: skip
+        axis.set(xscale="log", title=f"{keys} keys", xlabel="spread $\\sigma$ of the logits")
+        mark_crossovers(axis, scale)
+    if kind == "entropy":
+        axes[0].set(ylabel="normalised entropy", ylim=(-0.03, 1.05))
+    else:
+        axes[0].set(ylabel="size of the Jacobian", yscale="log", ylim=(1e-6, 1e4))
+    legend_below(axes[0])
+
+
+def _line(method: str) -> dict:
+    """How a method's line looks, the same in every panel."""
+    return {"color": colour_of(method), "ls": dash_of(method), "lw": 1.8, "label": logits.label_of(method)}
+
+
+def mark_crossovers(axis: Axes, scale: float) -> None:
+    """Thin lines where the NormSoftmaxes become plain softmax, named above the axes."""
+    names, sides = ("1/s", "\\sqrt{1/s}"), ("left", "right")  # the two may lie close together
+    for (method, sigma), name, side in zip(logits.crossovers(scale).items(), names, sides, strict=True):
+        axis.axvline(sigma, color=colour_of(method), lw=0.8, zorder=0)
+        axis.annotate(f"${name}$", (sigma, 1.0), xycoords=("data", "axes fraction"), xytext=(0, 2), ha=side,
+                      textcoords="offset points", fontsize=8, color=DERIVED)  # fmt: skip
+
+
+def plot_temperatures(axes: Sequence[Axes], table: pd.DataFrame, scale_start: float) -> None:
+    """A :func:`temperature_table`, averaged over layers, one panel per model; thin lines at 1 and at Heat's start."""
+    for axis, (model, group) in zip(axes, table.groupby("model", sort=False), strict=True):
+        for method, one in group.groupby("method", sort=False):
+            mean = one.groupby("factor")["evenness"].mean()
+            axis.plot(mean.index, mean, dash_of(method), color=colour_of(method), lw=1.8, label=short_label_of(method))
+        for factor, text in ((1, "usual"), (scale_start, "Heat\nstarts")):
+            axis.axvline(factor, color=DERIVED, lw=0.8, zorder=0)
+            axis.annotate(text, (factor, 0.02), xycoords=("data", "axes fraction"), xytext=(3, 0), fontsize=8,
+                          textcoords="offset points", color=DERIVED)  # fmt: skip
+        axis.set(xscale="log", xlabel="scale factor", ylim=(-0.03, 1.05))
+        axis.set_title(model.replace(", ", "\n"), fontsize=10)
+    axes[0].set_ylabel("normalised entropy")
+    legend_below(axes[0])
+
+
+def plot_scaled_training(axes: Sequence[Axes], table: pd.DataFrame, task: TwoStepTask) -> None:
+    """A :func:`train` table in two panels: the scale factor of each method, and the loss of every run."""
+    for (method, seed), one in table.groupby(["method", "seed"], sort=False):
+        first = seed == table["seed"].iloc[0]
+        style = {"color": colour_of(method), "ls": dash_of(method), "label": label_of(method) if first else None}
+        if first:
+            axes[0].plot(one["step"], one["factor"], **style, lw=1.8)
+        axes[1].plot(one["step"], one["loss"], **style, lw=1.3, alpha=0.85)
+    derived_line(axes[1], task.plateau_loss(0.0), "plateau")
+    axes[0].set(xlabel="training step", ylabel="scale factor", yscale="log")
+    axes[1].set(xlabel="training step", ylabel="training loss (nats)", ylim=(0, None))
+    axes[1].legend(fontsize=9)

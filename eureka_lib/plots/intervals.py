@@ -3,16 +3,22 @@
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from eureka_lib.analysis.eureka import wilson_interval
+from eureka_lib.analysis.forecast import BASELINE, CONSTANT, QUESTIONS
+from eureka_lib.analysis.gradients import MATRICES
 from eureka_lib.attention.registry import colour_of
 from eureka_lib.claims.registry import NOT_REPRODUCED, REPRODUCED, Row
 from eureka_lib.claims.rules import REMOVED, SHORTER
+from eureka_lib.measure import logits
 from eureka_lib.measure.runs import moment_of
-from eureka_lib.plots.style import DERIVED, MEMBER, PLOT_WIDTH, derived_line, log_axis
+from eureka_lib.plots.curves import MARKERS, mark_crossovers
+from eureka_lib.plots.style import DERIVED, MEMBER, PLOT_WIDTH, derived_line, legend_below, log_axis
 from eureka_lib.store import Run
 
 WORDS = {REPRODUCED: "yes", NOT_REPRODUCED: "no"}
@@ -94,3 +100,79 @@ def verdict_table(rows: Sequence[Row]) -> pd.DataFrame:
         }
         for shorter, removed in zip(rows[::2], rows[1::2], strict=True)
     ]).set_index("method")  # fmt: skip
+
+
+def plot_layers(axes: Sequence[Axes], table: pd.DataFrame, scale: float) -> None:
+    """A :func:`layer_table` in two panels, a line per layer: where the rows lie, and what each method makes of them."""
+    first = table.drop_duplicates("layer")
+    _bars(axes[0], first, "spread", first["layer"], color=DERIVED, marker="o")
+    for i, (method, one) in enumerate(table.groupby("method", sort=False)):
+        offset = 0.18 * (i - (table["method"].nunique() - 1) / 2)
+        style = {"color": colour_of(method), "marker": MARKERS.get(method, "v"), "label": logits.label_of(method)}
+        _bars(axes[1], one, "entropy", one["layer"] + offset, **style)
+    layers = first["layer"].tolist()
+    axes[0].set(xscale="log", xlim=(0.01, 30), xlabel="spread $\\sigma$ of the logits", ylabel="layer")
+    axes[1].set(xlim=(-0.03, 1.03), xlabel="normalised entropy of the row")
+    for axis in axes:
+        axis.set(yticks=layers, ylim=(max(layers) + 0.6, 0.4))  # the first layer on top
+    mark_crossovers(axes[0], scale)
+    legend_below(axes[1])
+
+
+def _bars(axis: Axes, table: pd.DataFrame, kind: str, heights: pd.Series, **style) -> None:
+    """Median and band as points with horizontal bars."""
+    median = table[f"{kind}_median"]
+    reach = [median - table[f"{kind}_low"], table[f"{kind}_high"] - median]
+    axis.errorbar(median, heights, xerr=reach, ls="none", ms=5, lw=1.4, **style)
+
+
+def plot_gradients(axes: Sequence[Axes], table: pd.DataFrame) -> None:
+    """A :func:`gradient_table`, one panel per matrix: a point per seed, a short line at their median."""
+    names = list(table["method"].unique())
+    for axis, matrix in zip(axes, MATRICES, strict=True):
+        for (method, layer), one in table[table["matrix"] == matrix].groupby(["method", "layer"], sort=False):
+            at = layer + 0.18 * (names.index(method) - (len(names) - 1) / 2)
+            label = logits.label_of(method) if layer == 1 else None
+            axis.plot([at] * len(one), one["gradient"], MARKERS.get(method, "v"), color=colour_of(method), ms=4,
+                      alpha=0.6, mew=0, label=label)  # fmt: skip
+            axis.hlines(one["gradient"].median(), at - 0.08, at + 0.08, color="black", lw=1)
+        axis.set(yscale="log", title=f"${matrix}$", xlabel="layer", xticks=sorted(table["layer"].unique()))
+        axis.grid(axis="y", lw=0.4)
+        axis.label_outer()
+    axes[0].set_ylabel("mean absolute gradient (nats)")
+    legend_below(axes[0])
+
+
+def plot_scores(judged: pd.DataFrame) -> Figure:
+    """What each predictor is worth on held-out runs, a panel per question, with 95 % intervals.
+
+    The solid line is a guess, the dashed one what the losses alone give; hollow is the flattering value on the runs
+    that the predictor was fitted on. Those that need no look inside are grey.
+    """
+    figure, axes = plt.subplots(1, len(QUESTIONS), figsize=(PLOT_WIDTH, 3.9), sharey=True)
+    for axis, (name, question) in zip(axes, QUESTIONS.items(), strict=True):
+        rows = judged[judged["question"] == name].reset_index(drop=True)
+        _draw_scores(axis, rows)
+        axis.set(xlabel=question.measure, xlim=(-0.03, 1.03))
+        axis.set_title(f"{name} the EM comes", fontsize=10)
+    axes[0].set_yticks(range(len(rows)), rows["predictor"], fontsize=9)
+    axes[0].invert_yaxis()
+    handles = [
+        Line2D([], [], ls="-", marker="o", color="black", label="held-out runs, 95 % interval"),
+        Line2D([], [], ls="", marker="o", color="black", mfc="none", label="fitting runs"),
+        Line2D([], [], color=DERIVED, ls="--", label=BASELINE),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9)
+    return figure
+
+
+def _draw_scores(axis: Axes, rows: pd.DataFrame) -> None:
+    axis.axvline(0.5, color=DERIVED, lw=1, zorder=0)
+    axis.axvline(rows.set_index("predictor").loc[BASELINE, "value"], color=DERIVED, lw=1, ls="--", zorder=0)
+    trivial = np.arange(len(rows)) <= rows.index[rows["predictor"] == BASELINE][0]
+    for row, place in zip(rows.to_dict("records"), rows.index, strict=True):
+        colour = "#7F7F7F" if trivial[place] else "#0072B2"
+        axis.plot([row["low"], row["high"]], [place, place], color=colour, lw=1.6)
+        axis.plot(row["value"], place, "o", color=colour, ms=5.5)
+        if row["predictor"] != CONSTANT:
+            axis.plot(row["on fitting runs"], place, "o", mfc="none", mec=colour, ms=5.5, zorder=3)

@@ -1,14 +1,25 @@
-"""A run's curve, drawn while it trains."""
+"""Pictures that move: a run's curve, drawn while it trains, and figures that answer a slider in milliseconds."""
 
+import io
+from collections.abc import Callable, Sequence
+
+import ipywidgets
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from IPython.display import DisplayHandle, display
+from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
 
 from eureka_lib import progress
 from eureka_lib.attention.registry import colour_of
 from eureka_lib.experiments.experiment import Experiment
 from eureka_lib.plots.style import PLOT_WIDTH, derived_line
 from eureka_lib.tasks.two_step import TwoStepTask
+
+DPI = 110
 
 
 class LiveCurve:
@@ -47,3 +58,42 @@ class LiveCurve:
             self.handle = display(self.figure, display_id=True)
         else:
             self.handle.update(self.figure)
+
+
+class Screen:
+    """A figure of which only ``moving`` artists change, painted in milliseconds: axes and labels are painted once."""
+
+    def __init__(self, figure: Figure, moving: Sequence[Artist]):
+        self.figure, self.moving = figure, moving
+        for artist in moving:
+            artist.set_animated(True)  # not painted with the rest
+        figure.set_dpi(DPI)
+        self.canvas = FigureCanvasAgg(figure)
+        self.canvas.draw()
+        self.still = self.canvas.copy_from_bbox(figure.bbox)
+
+    def frame(self) -> bytes:
+        """The figure as it is now, as a PNG."""
+        self.canvas.restore_region(self.still)
+        for artist in self.moving:
+            artist.axes.draw_artist(artist)
+        data = io.BytesIO()
+        Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3]).save(data, "PNG", compress_level=1)
+        return data.getvalue()
+
+
+def knobs_above(
+    figure: Figure, moving: Sequence[Artist], knobs: Sequence[ipywidgets.ValueWidget], show: Callable[..., None]
+) -> ipywidgets.VBox:
+    """``knobs`` above the ``figure``; ``show``, called with their values, turns its ``moving`` artists to them."""
+    show(*(knob.value for knob in knobs))
+    screen = Screen(figure, moving)
+    picture = ipywidgets.Image(value=screen.frame(), format="png")
+
+    def redraw(_) -> None:
+        show(*(knob.value for knob in knobs))
+        picture.value = screen.frame()
+
+    for knob in knobs:
+        knob.observe(redraw, names="value")
+    return ipywidgets.VBox([*knobs, picture])

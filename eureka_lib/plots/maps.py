@@ -1,16 +1,25 @@
 """Tables over two axes as heat maps."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from seaborn.utils import relative_luminance
+from torch import Tensor
 
-from eureka_lib.attention.registry import short_label_of
+from eureka_lib.analysis.probes import ALL_TOKENS, CLS
+from eureka_lib.attention.normalisers import softmax
+from eureka_lib.attention.registry import colour_of, short_label_of
+from eureka_lib.measure.logits import softmax_jacobian
+from eureka_lib.measure.maps import TOKENS
+from eureka_lib.measure.probes import GROUPS
 from eureka_lib.plots.style import PLOT_WIDTH
 
 EVEN_CONTRAST = (1.05 * 0.05) ** 0.5 - 0.05  # the luminance on which black and white stand out alike
@@ -62,4 +71,122 @@ def plot_attention(table: pd.DataFrame) -> Figure:
     for axis in axes[:, 0]:
         axis.set_ylabel("layer.head")
     figure.colorbar(image, ax=axes, label="attention weight", shrink=0.8)
+    return figure
+
+
+def draw_cells(axis: Axes, weights: np.ndarray) -> AxesImage:
+    """Attention among CLS and the four cells (5, 5): white is 0 and black is 1."""
+    axis.set(xticks=[], yticks=[])
+    axis.tick_params(length=0, pad=1)
+    axis.spines[:].set(visible=True, linewidth=0.5)
+    return axis.imshow(weights, cmap="Greys", vmin=0, vmax=1)
+
+
+def plot_cells(table: pd.DataFrame) -> Figure:
+    """A :func:`eureka_lib.measure.maps.attention_table`, the row of CLS framed: a row per head, a column per moment."""
+    models = dict(list(table.groupby(["seed", "moment"], sort=False)["weight"]))
+    seeds, heads = table["seed"].unique(), table[["layer", "head"]].drop_duplicates().to_numpy()
+    n = len(models) // len(seeds)
+    widths = [width for _ in seeds for width in [1] * n + [0.2]][:-1]  # a gap between seeds
+    figure, axes = plt.subplots(len(heads), len(widths), squeeze=False, width_ratios=widths,
+                                figsize=(PLOT_WIDTH, 1.3 + 0.65 * len(heads)), layout="constrained")  # fmt: skip
+    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, hspace=0.02)
+    for axis in axes[:, n :: n + 1].flat:
+        axis.axis("off")
+    columns = [column for i, column in enumerate(axes.T) if i % (n + 1) != n]
+    for column, ((_, moment), weights) in zip(columns, models.items(), strict=True):
+        column[0].set_title("\n\n" + moment.replace(", ", "\n"), fontsize=8, loc="center")
+        for axis, cells in zip(column, weights.to_numpy().reshape(-1, 5, 5), strict=True):
+            draw_cells(axis, cells)
+            axis.add_patch(plt.Rectangle((-0.5, -0.5), 5, 1, fill=False, ec="#D55E00", lw=1.5, clip_on=False, zorder=5))
+        column[-1].set_xticks(range(5), TOKENS, rotation=90, fontsize=7)
+    for axis, (layer, head) in zip(axes[:, 0], heads, strict=True):
+        axis.set_yticks(range(5), TOKENS, fontsize=6.5)
+        axis.set_ylabel(f"layer {layer}\nhead {head}", fontsize=8)
+    for axis, seed in zip(axes[0, :: n + 1], seeds, strict=True):
+        axis.annotate(seed, (0, 1), (0, 32), "axes fraction", "offset points", fontsize=10).set_in_layout(False)
+    return figure
+
+
+def plot_weights(table: pd.DataFrame) -> Figure:
+    """A :func:`map_table`: a column per model, eager softmax above, NormSoftmax below.
+
+    Grey is the weight over that of even attention to the keys that the query sees: 1 is even, white nothing.
+    """
+    models, methods = list(table["model"].unique()), list(table["method"].unique())
+    figure, axes = plt.subplots(len(methods), len(models), figsize=(PLOT_WIDTH, 4.6))
+    for (model, method), one in table.groupby(["model", "method"], sort=False):
+        weights = one.pivot(index="query", columns="key", values="weight")
+        seen = one.pivot(index="query", columns="key", values="visible").sum(axis=1)
+        axis = axes[methods.index(method), models.index(model)]
+        picture = axis.imshow(weights.mul(seen, axis=0), cmap="Greys", vmin=0, vmax=3)
+        axis.set(xticks=[], yticks=[], xlabel="key" if method == methods[-1] else "")
+        axis.spines[:].set(visible=True, linewidth=0.5)
+        if method == methods[0]:
+            axis.set_title(model.replace(", ", "\n"), fontsize=10)
+    for axis, method in zip(axes[:, 0], methods, strict=True):
+        axis.set_ylabel(f"{short_label_of(method)}\nquery")
+    bar = figure.colorbar(picture, ax=axes, shrink=0.7, extend="max", ticks=range(4))
+    bar.set_label("weight / even weight")
+    return figure
+
+
+def plot_probes(rows: pd.DataFrame, steps: Mapping[str, int]) -> Figure:
+    """Where linear probes find what: a row per layer and part, a column per thing asked for.
+
+    A panel per token set and step (``steps``: title -> step). The numbers are held-out accuracies; the colour says how
+    far they are on the way from the majority baseline (0) to faultless (1). What has one class only stays blank.
+    """
+    titles = [(tokens, title) for tokens in (ALL_TOKENS, CLS) for title in steps]
+    height = 1.6 + 0.19 * len(rows[["layer", "part"]].drop_duplicates())
+    figure, axes = plt.subplots(1, len(titles), figsize=(PLOT_WIDTH, height), sharey=True)
+    for axis, (tokens, title) in zip(axes, titles, strict=True):
+        _draw_map(axis, rows[(rows["tokens"] == tokens) & (rows["step"] == steps[title])])
+        axis.set_title(f"{tokens},\n{title}", fontsize=9, loc="center")
+    axes[0].set_ylabel("layer and part")
+    scale = plt.cm.ScalarMappable(plt.Normalize(0, 1), "cividis")
+    figure.colorbar(scale, ax=axes, location="bottom", shrink=0.5, aspect=40,
+                    label="from the majority baseline (0) to faultless (1)")  # fmt: skip
+    return figure
+
+
+def _draw_map(axis: Axes, rows: pd.DataFrame) -> None:
+    names = [f"{layer}  {part}" for layer, part in zip(rows["layer"], rows["part"], strict=True)]
+    possible = (1 - rows["majority"]).where(rows["majority"] < 1)  # above the baseline; none for a single class
+    rows = rows.assign(place=names, colour=((rows["accuracy"] - rows["majority"]) / possible).clip(lower=0))
+    colour, number = (
+        rows.pivot(index="place", columns="asked", values=value).loc[list(dict.fromkeys(names)), list(GROUPS)]
+        for value in ("colour", "accuracy")
+    )
+    words = number.map(lambda value: f"{value:.2f}".removeprefix("0"))
+    sns.heatmap(colour, annot=words, fmt="", cmap="cividis", vmin=0, vmax=1, ax=axis, cbar=False,
+                annot_kws={"fontsize": 7})  # fmt: skip
+    make_readable(axis)
+    borders = np.flatnonzero(np.diff(rows.drop_duplicates("place")["layer"])) + 1
+    axis.hlines(borders, *axis.get_xlim(), color="white", lw=2.5)
+    axis.set(xlabel="", ylabel="")
+    axis.set_xticklabels(axis.get_xticklabels(), rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
+    axis.set_yticks(axis.get_yticks(), colour.index, rotation=0, fontsize=8)
+    axis.tick_params(length=0)
+
+
+def plot_jacobians(row: Tensor, stds: Sequence[float], scale: float) -> Figure:
+    """Softmax of one row at several standard deviations: above the weights, below diag(p) - p p^T and its size."""
+    figure, axes = plt.subplots(2, len(stds), figsize=(PLOT_WIDTH, 3.7), height_ratios=[1, 1.25], squeeze=False)
+    names = [str(key) for key in range(1, len(row) + 1)]
+    for size, above, below in zip(stds, axes[0], axes[1], strict=True):
+        weights = softmax(size * row, torch.tensor(scale, dtype=row.dtype))
+        jacobian = softmax_jacobian(weights)
+        above.bar(names, weights.numpy(), color=colour_of("softmax"))
+        above.set(ylim=(0, 1.03), title=f"$\\sigma$ = {size:g}")
+        image = below.imshow(jacobian.numpy(), cmap="PuOr", vmin=-0.25, vmax=0.25)
+        below.set(xticks=range(len(row)), yticks=range(len(row)), xticklabels=names, yticklabels=names, xlabel="key")
+        below.set_title(f"size {float(jacobian.norm() / len(row) ** 0.5):.2g}", fontsize=9)
+        above.label_outer()
+        below.label_outer()
+        below.spines[:].set_visible(True)
+    axes[0, 0].set_ylabel("weight $p$")
+    axes[1, 0].set_ylabel("key")
+    bar = figure.colorbar(image, ax=list(axes[1]), shrink=0.85)
+    bar.ax.set_title("$\\partial p_i / \\partial u_j$", loc="center", fontsize=9)
     return figure

@@ -3,31 +3,51 @@
 Groups of runs come by method, or by network, whose colours and names they get.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
+from eureka_lib.analysis.eureka import Moment
+from eureka_lib.analysis.gradients import FEATURES
+from eureka_lib.analysis.probes import CLS
 from eureka_lib.attention.registry import colour_of, label_of, short_label_of
+from eureka_lib.measure.forecasts import CAME, CAME_NOT, TOO_EARLY, fate
+from eureka_lib.measure.gradients import over_layers
 from eureka_lib.measure.methods import count
 from eureka_lib.measure.plateaus import ACCURACY, Plateau
+from eureka_lib.measure.runs import moment_of
+from eureka_lib.measure.subjects import Subject
 from eureka_lib.measure.tasks import ByTask, title_of
-from eureka_lib.plots.style import DERIVED, derived_line, small_panels
+from eureka_lib.plots.style import DERIVED, PLOT_WIDTH, derived_line, legend_below, small_panels
+from eureka_lib.store import Run
 from eureka_lib.store.runs import Groups
 from eureka_lib.tasks.two_step import TwoStepTask
+
+MATRIX_STYLE = {"W_Q": ("#D55E00", "-"), "W_K": ("#56B4E9", "--"), "W_V": ("black", "-")}
+PLACES = {CLS: ("#4D4D4D", ":"), "indicators": ("#CC79A7", "-"), "targets": ("#E69F00", "--")}  # colour, line
+RUN_COLOURS = {CAME: "#0072B2", CAME_NOT: "#D55E00", TOO_EARLY: "#999999"}
+
+
+def plot_run(axis: Axes, table: pd.DataFrame, column: str, moment: Moment, size: float = 9, **style) -> None:
+    """A run's ``column`` of a table against the training step, with a star of that ``size`` at its Eureka-moment."""
+    axis.plot(table["step"], table[column], **style)
+    at = table[table["step"] >= moment.step].head(1)
+    if moment.happened:
+        axis.plot(at["step"], at[column], "*", color=style["color"], ms=size, mec="white", mew=size / 15, zorder=5)
 
 
 def plot_seeds(axis: Axes, groups: Groups, column: str, plateau: Plateau = ACCURACY) -> None:
     """One line per run of a history's ``column`` against the training step, with a star at each Eureka-moment."""
     for method, runs in groups.items():
-        colour = colour_of(method)
         for i, run in enumerate(runs):
-            history, moment = run.history, plateau.leap(run)
-            label = None if i else label_of(method)
-            axis.plot(history["step"], history[column], color=colour, lw=1.1, alpha=0.75, label=label)
-            if moment.happened:
-                at = history.loc[history["step"] == moment.step, column]
-                axis.plot(moment.step, at, "*", color=colour, ms=9, mec="white", mew=0.6, zorder=5)
+            style = {"color": colour_of(method), "label": None if i else label_of(method)}
+            plot_run(axis, run.history, column, plateau.leap(run), lw=1.1, alpha=0.75, **style)
     axis.set_xlabel("training step")
 
 
@@ -50,22 +70,14 @@ def plot_accuracy(axis: Axes, groups: Groups, task: TwoStepTask) -> None:
 
 
 def plot_methods(
-    groups: Groups, column: str, label: str, lines: Mapping[str, float],
-    plateau: Plateau = ACCURACY,
-) -> Figure:  # fmt: skip
-    """A history's ``column`` for every run, one panel per method, over derived ``lines`` by their names.
-
-    The lines' names stand at the right.
-    """
+    groups: Groups, column: str, label: str, lines: Mapping[str, float], plateau: Plateau = ACCURACY
+) -> Figure:
+    """A history's ``column`` for every run, one panel per method, over derived ``lines`` by their names."""
     figure, axes = small_panels(groups, 3, 2.8)
-    named = list(axes)[2::3] or list(axes)[-1:]
     for method, axis in axes.items():
         plot_seeds(axis, {method: groups[method]}, column, plateau)
         for name, value in lines.items():
-            if method in named:
-                derived_line(axis, value, name)
-            else:
-                axis.axhline(value, color=DERIVED, ls="--", lw=1, zorder=1)
+            derived_line(axis, value, name, outer=True)
         k = count(map(plateau.leap, groups[method]))
         axis.set_title(f"{short_label_of(method)}:\n{k} {plateau.event}s", fontsize=9)
         axis.set(ylabel=label, ylim=(0, 1.02) if plateau.loss is None else None)
@@ -84,4 +96,117 @@ def plot_tasks(networks: Mapping[str, ByTask], tasks: Mapping[str, TwoStepTask])
         axis.label_outer()
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=9)
+    return figure
+
+
+def plot_kept(axis: Axes, table: pd.DataFrame, column: str, runs: Sequence[Run], label: str, **style) -> None:
+    """A ``column`` of a table of kept models: a line for each of the ``runs`` that is in it, and a star at its EM."""
+    for run in runs:
+        one = table[table["run"] == run.key]
+        if len(one):
+            plot_run(axis, one, column, moment_of(run), size=7, lw=0.9, alpha=0.8, label=label, **style)
+            label = None  # one entry in the legend
+
+
+def plot_weight_gradients(table: pd.DataFrame, runs: Sequence[Run]) -> Figure:
+    """A :func:`diagnose_runs` table: gradients of W_Q, W_K, W_V over training; a row per layer, a column per method."""
+    methods, layers = table["method"].unique(), sorted(table["layer"].unique())
+    figure, axes = _gradient_panels(len(layers), len(methods), 0.7 + 1.45 * len(layers))
+    for row, layer in zip(axes, layers, strict=True):
+        for axis, method in zip(row, methods, strict=True):
+            one = table[(table["layer"] == layer) & (table["method"] == method)]
+            for name, (colour, line) in MATRIX_STYLE.items():
+                plot_kept(axis, one, name, runs, f"${name}$", color=colour, ls=line)
+        row[0].set_ylabel(f"layer {layer}")
+    for axis, method in zip(axes[0], methods, strict=True):
+        axis.set_title(label_of(method), color=colour_of(method))
+    legend_below(axes[0, 0])
+    return figure
+
+
+def plot_feature_gradients(sizes: pd.DataFrame, runs: Sequence[Run]) -> Figure:
+    """Gradients of q, k and v (columns) at CLS, indicators and targets, from :func:`over_layers`; a row per method."""
+    methods = sizes["method"].unique()
+    figure, axes = _gradient_panels(len(methods), 3, 0.9 + 1.9 * len(methods))
+    for row, method in zip(axes, methods, strict=True):
+        for axis, name in zip(row, FEATURES, strict=True):
+            for place, (colour, line) in PLACES.items():
+                plot_kept(
+                    axis, sizes[sizes["method"] == method], f"{name} at {place}", runs, place, color=colour, ls=line
+                )
+            axis.set_title(f"${name}$", loc="right")
+        row[0].set_title(label_of(method), color=colour_of(method))
+    legend_below(axes[0, 0])
+    return figure
+
+
+def _gradient_panels(rows: int, columns: int, height: float) -> tuple[Figure, np.ndarray]:
+    figure, axes = plt.subplots(rows, columns, figsize=(PLOT_WIDTH, height), sharex=True, sharey=True, squeeze=False)
+    for axis in axes.flat:
+        axis.set_yscale("log")
+        axis.yaxis.set_minor_locator(NullLocator())
+    for axis in axes[-1]:
+        axis.set_xlabel("training step")
+    figure.supylabel("mean absolute gradient (nats)", fontsize=10)
+    return figure, axes
+
+
+def plot_ratios(axes: Sequence[Axes], table: pd.DataFrame, runs: Sequence[Run]) -> None:
+    """A :func:`ratio_table` in two panels: W_V over W_Q, W_V over W_K. Dots: the plateau, which the rule looks at."""
+    for axis, name in zip(axes, ("W_Q", "W_K"), strict=True):
+        column = f"W_V / {name}"
+        for method, one in table.groupby("method", sort=False):
+            plot_kept(axis, one, column, runs, label_of(method), color=colour_of(method))
+            flat = one[one["plateau"]]
+            axis.plot(flat["step"], flat[column], ".", color=colour_of(method), ms=4)
+        axis.axhline(1, color=DERIVED, ls="--", lw=1, zorder=1)
+        axis.annotate("equal", (0.99, 1), (0, -2), ("axes fraction", "data"), "offset points", ha="right", va="top",
+                      fontsize=8, color=DERIVED)  # fmt: skip
+        axis.set(yscale="log", xlabel="training step", title=f"gradient of $W_V$ over that of ${name}$")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(NullFormatter())
+        axis.label_outer()
+    axes[0].set_ylabel("ratio")
+    legend_below(axes[0])
+
+
+def plot_entropy(axes: Sequence[Axes], table: pd.DataFrame, runs: Sequence[Run], shown: Sequence[Run]) -> None:
+    """Normalised entropy of the attention, two panels: every run, over all layers; and the ``shown`` runs by layer."""
+    for method, one in over_layers(table).groupby("method", sort=False):
+        plot_kept(axes[0], one, "entropy", runs, label_of(method), color=colour_of(method))
+    axes[0].set(title="all seeds, mean over layers", ylabel="normalised entropy of the attention")
+    layers = sorted(table["layer"].unique())
+    for run, line in zip(shown, ("-", "--"), strict=False):
+        for layer in layers:
+            colour = plt.get_cmap("viridis")(0.85 * (layer - 1) / max(len(layers) - 1, 1))
+            one = table[(table["run"] == run.key) & (table["layer"] == layer)]
+            label = f"layer {layer}, seed {run.config['model_seed']}"
+            plot_kept(axes[1], one, "entropy", [run], label, color=colour, ls=line)
+    axes[1].set_title("two seeds of softmax, by layer")
+    for axis in axes:
+        axis.set(xlabel="training step")
+        axis.legend(fontsize=8)
+
+
+def plot_fates(subjects: Sequence[Subject], horizon: int, task: TwoStepTask) -> Figure:
+    """Every run's test accuracy over the whole budget, and its test loss as far as the forecast sees it (shaded)."""
+    figure, (whole, start) = plt.subplots(1, 2, figsize=(PLOT_WIDTH, 3.1), width_ratios=(1.35, 1))
+    for subject in subjects:
+        history, came = subject.run.history, fate(subject, horizon)
+        style = {"color": RUN_COLOURS[came], "lw": 1, "alpha": 0.75, "ls": "--" if came == CAME_NOT else "-"}
+        seen = history[history["step"] <= horizon]
+        whole.plot(history["step"], history["test_accuracy"], **style)
+        start.plot(seen["step"], seen["test_loss"], **style)
+    whole.axvspan(0, horizon, color="black", alpha=0.12, lw=0)
+    start.set_facecolor("#E0E0E0")
+    whole.set(xlim=(0, subjects[0].run.history["step"].iloc[-1]), ylim=(0, 1.02), ylabel="test accuracy")
+    start.set(xlim=(0, horizon), ylabel="test loss (nats)")
+    for axis in figure.axes:
+        axis.set_xlabel("training step")
+    derived_line(whole, task.plateau_accuracy, "plateau")
+    shown = [name for name in RUN_COLOURS if any(fate(subject, horizon) == name for subject in subjects)]
+    handles = [Line2D([], [], color=RUN_COLOURS[name], ls="--" if name == CAME_NOT else "-", label=name)
+               for name in shown]  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9)
     return figure

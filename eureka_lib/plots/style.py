@@ -50,9 +50,20 @@ def small_panels(names: Iterable[str], columns: int, height: float) -> tuple[Fig
     return figure, dict(zip(names, axes.flat, strict=False))
 
 
-def derived_line(axis: Axes, value: float, text: str, decimals: int = 2) -> None:
-    """A dashed line at a derived ``value``, named at its right end, outside the axes."""
+def legend_below(axis: Axes) -> None:
+    """One legend for all panels, under the figure, of what is drawn on one of them."""
+    handles, labels = axis.get_legend_handles_labels()
+    axis.figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), handlelength=2.6)
+
+
+def derived_line(axis: Axes, value: float, text: str, decimals: int = 2, outer: bool = False) -> None:
+    """A dashed line at a derived ``value``, named at its right end, outside the axes.
+
+    With ``outer`` it is named in the last column of panels only.
+    """
     axis.axhline(value, color=DERIVED, ls="--", lw=1, zorder=1)
+    if outer and not axis.get_subplotspec().is_last_col():
+        return
     label, place = f"{text}\n{value:.{decimals}f}", ("axes fraction", "data")
     axis.annotate(label, (1.01, value), xycoords=place, va="center", fontsize=8, color=DERIVED)
 

@@ -4,13 +4,19 @@ from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from eureka_lib.analysis import compare
+from eureka_lib.analysis.forecast import GRADIENT, PROBED, SIGNS
 from eureka_lib.attention.registry import colour_of, label_of, short_label_of
+from eureka_lib.experiments.profiles import FITTING, HELD_OUT
+from eureka_lib.measure.forecasts import CAME, CAME_NOT
 from eureka_lib.measure.plateaus import ACCURACY, Plateau
 from eureka_lib.measure.tasks import ByTask, title_of
+from eureka_lib.plots.seeds import RUN_COLOURS
 from eureka_lib.plots.style import PLOT_WIDTH
 from eureka_lib.store.runs import Groups
 
@@ -65,4 +71,41 @@ def plot_regimes(found: Mapping[str, Groups], draw: Callable[[Axes, Groups], Non
     for axis, (name, groups) in zip(axes[:, 0], found.items(), strict=True):
         draw(axis, groups)
         axis.set_title(name, fontweight="bold", fontsize=10)
+    return figure
+
+
+UNITS = {  # of the signs that have one
+    "test loss": "nats",
+    "training loss": "nats",
+    GRADIENT: "log",
+    f"{GRADIENT}, slope": "log",
+    **dict.fromkeys(PROBED, "accuracy"),
+}
+
+
+def plot_signs(table: pd.DataFrame) -> Figure:
+    """The step of the EM against every early sign, of held-out runs in colour and of fitting runs in grey.
+
+    Hollow triangles are runs without an EM, at the end of their budget: theirs would come later, if at all.
+    """
+    figure, axes = plt.subplots(2, 4, figsize=(PLOT_WIDTH, 4.4), sharey=True)
+    for axis, sign in zip(axes.flat, SIGNS, strict=True):
+        for group, size in ((FITTING, 3.5), (HELD_OUT, 5)):
+            for came, marker in ((True, "o"), (False, "^")):
+                rows = table[(table["group"] == group) & (table["EM"] == came)]
+                colour = "#AAAAAA" if group == FITTING else RUN_COLOURS[CAME if came else CAME_NOT]
+                axis.plot(rows[sign], rows["step"], marker, ms=size, mec=colour, mfc=colour if came else "none",
+                          mew=1, alpha=0.85)  # fmt: skip
+        unit = UNITS.get(sign)
+        axis.set_xlabel(sign.replace(", ", ",\n") + (f" ({unit})" if unit else ""), fontsize=9)
+        axis.tick_params(labelsize=8)
+        axis.locator_params(axis="x", nbins=3)
+    axes[0, 0].set_ylim(0, 1.05 * table["step"].max())
+    figure.supylabel("step of the EM, or end of the budget", fontsize=10)
+    handles = [
+        Line2D([], [], ls="", marker="o", color=RUN_COLOURS[CAME], label=f"held out, {CAME}"),
+        Line2D([], [], ls="", marker="^", color=RUN_COLOURS[CAME_NOT], mfc="none", label=f"held out, {CAME_NOT}"),
+        Line2D([], [], ls="", marker="o", ms=4, color="#AAAAAA", label="fitting runs"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9)
     return figure

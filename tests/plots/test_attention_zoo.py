@@ -1,39 +1,25 @@
 """The zoo as an experiment: training it, its tuning, its pictures, and yours."""
 
 import runpy
-from pathlib import Path
+from functools import partial
 
 import matplotlib.pyplot as plt
 import nbformat
-import pandas as pd
 import pytest
 
 from eureka_lib import paths
-from eureka_lib.attention.registry import METHODS, changes_of
+from eureka_lib.attention.registry import METHODS
 from eureka_lib.claims import published, rules
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run
 from eureka_lib.measure.zoo import shape_table
-from eureka_lib.plots.curves import follow_up_table, plot_follow_up, plot_shapes
+from eureka_lib.plots.curves import plot_follow_up, plot_shapes
 from eureka_lib.plots.intervals import plot_verdicts, verdict_table
 from eureka_lib.plots.survival import plot_survivals
-from eureka_lib.store import Run
+from tests import planted
 
-STEPS = list(range(0, 1050, 50))
 NEVER = 9999
-
-
-def planted(jump_at, method="softmax", seed=0, final=0.97):
-    """On the plateau until ``jump_at``, at ``final`` from there on."""
-    accuracy = [final if step >= jump_at else 0.55 for step in STEPS]
-    config = profiles.get("smoke").zoo.base.vary(seed=seed, **changes_of(method)).config()
-    return Run(Path(f"{method}{seed}"), config, pd.DataFrame({"step": STEPS, "test_accuracy": accuracy}), {})
-
-
-def group(method, *jumps, **options):
-    return [planted(jump, method, seed, **options) for seed, jump in enumerate(jumps)]
-
-
+group = partial(planted.group, profiles.get("smoke").zoo.base)
 SLOW = group("softmax", 600, 650, 700, 750, 800, 800, 850, 850, NEVER, NEVER)
 GROUPS = {
     "softmax": SLOW,
@@ -150,7 +136,7 @@ def test_verdicts_are_drawn_and_tabled(house_style):
 
 def test_the_follow_ups_table_has_both_sides(house_style):
     groups = table_group(softmax=[NEVER, NEVER], qr=[300, NEVER])
-    table = follow_up_table(groups).set_index(["method", "learning rate"])
+    table = published.follow_up_table(groups).set_index(["method", "learning rate"])
     assert len(table) == 15
     assert table.loc[("QR", 5e-4)].tolist() == ["2/5", 0.664, "1/2", pytest.approx((0.97 + 0.55) / 2)]
     assert table.loc[(published.QUANTUM, 1e-3), "measured EMs"] == "" == table.loc[("QR", 7e-4), "measured EMs"]

@@ -1,12 +1,11 @@
 """Tables and pictures that compare methods, on histories whose answer is known."""
 
-from pathlib import Path
+from functools import partial
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from eureka_lib.attention.registry import changes_of
 from eureka_lib.benchmark import search
 from eureka_lib.experiments import profiles
 from eureka_lib.measure.methods import method_table, rate_grid, settings_table
@@ -14,25 +13,11 @@ from eureka_lib.plots.intervals import plot_sweep
 from eureka_lib.plots.maps import plot_grid
 from eureka_lib.plots.seeds import plot_methods
 from eureka_lib.plots.times import plot_times
-from eureka_lib.store import Run
+from tests import planted
 
 pytestmark = pytest.mark.usefixtures("house_style")
 
-STEPS = list(range(0, 1050, 50))
-
-
-def planted(jump_at, method="softmax", seed=0, final=0.97):
-    """On the plateau until ``jump_at``, at ``final`` from there on."""
-    accuracy = [final if step >= jump_at else 0.55 for step in STEPS]
-    base = profiles.get("smoke").cheap.base.vary(seed=seed, **changes_of(method)).config()
-    history = pd.DataFrame({"step": STEPS, "test_accuracy": accuracy, "attention_entropy": [0.9] * len(STEPS)})
-    return Run(Path(f"{method}{seed}"), base, history, {"status": "finished"})
-
-
-def group(method, *jumps, **options):
-    return [planted(jump, method, seed, **options) for seed, jump in enumerate(jumps)]
-
-
+group = partial(planted.group, profiles.get("smoke").cheap.base, attention_entropy=0.9)
 SLOW = group("softmax", *([700, 750, 800, 9999, 9999] * 4))
 QUICK = group("norm_softmax", *([150, 200, 250, 300, 350] * 4))
 

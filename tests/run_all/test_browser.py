@@ -166,7 +166,7 @@ def test_notebook_00_shows_a_live_curve(page, lab):
 def test_the_explorers_knobs_move_its_pictures(page, lab):
     open_notebook(page, lab, "16_explorer")
     run_all_cells(page)
-    for source in ("explorer.head_knobs()", "explorer.film_knob(film)"):
+    for source in ("setting_knobs()", "film_knob(film)"):
         cell = cell_of(page, source)
         cell.scroll_into_view_if_needed()
         picture = cell.locator("img.widget-image")

@@ -1,4 +1,4 @@
-"""Worked examples for other people's models: three of them untouched, one in training, and their pictures.
+"""Worked examples for other people's models: three of them untouched, one in training.
 
 :func:`examples` are a GPT-2, a BERT and a ViT of Hugging Face, small and at their initial weights, to look at what an
 attention makes of them. :func:`train` takes a Hugging Face ViT through the two-step task with transformers' Trainer.
@@ -10,19 +10,17 @@ import copy
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
+from operator import itemgetter
 
-import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from eureka_lib.attention.huggingface import HeatTreatmentCallback, set_scale_factor, transformers
-from eureka_lib.attention.registry import colour_of, label_of, short_label_of
-from eureka_lib.experiments.experiment import Experiment, TrainingConfig
+from eureka_lib.experiments.experiment import Experiment
 from eureka_lib.experiments.trainer import quiet_surroundings
-from eureka_lib.plots.style import DERIVED, PLOT_WIDTH, derived_line
 from eureka_lib.progress import Progress
 from eureka_lib.tasks.two_step import TwoStepTask
 
@@ -34,9 +32,6 @@ METHODS = {
     "norm_softmax": ("norm_softmax", lambda start: []),
     "heat_treatment": ("scaled_softmax", lambda start: [HeatTreatmentCallback(start)]),
 }
-
-
-# ---- three models at their initial weights
 
 
 @dataclass(frozen=True)
@@ -95,7 +90,7 @@ def evenness(weights: Tensor, visible: Tensor) -> Tensor:
 def temperature_table(given: dict[str, Example], factors: Sequence[float], seed: int) -> pd.DataFrame:
     """How even attention is at each scale factor: columns model, method, factor, layer (from 1), evenness."""
     rows = []
-    for (name, example), method in ((pair, method) for pair in given.items() for method in ("softmax", "norm_softmax")):
+    for (name, example), method in product(given.items(), ("softmax", "norm_softmax")):
         model = example.build(METHODS[method][0], seed)
         for factor in factors:
             set_scale_factor(model, factor)
@@ -107,22 +102,19 @@ def temperature_table(given: dict[str, Example], factors: Sequence[float], seed:
 def map_table(given: dict[str, Example], seed: int) -> pd.DataFrame:
     """The first head's map in the first layer: columns model, method, query, key, weight, and whether it is visible."""
     rows = []
-    for name, example in given.items():
-        for method, attention in (("softmax", "eager"), ("norm_softmax", "norm_softmax")):
-            weights = example.attention(example.build(attention, seed))[0, 0]
-            for (query, key), weight in zip(torch.cartesian_prod(*map(torch.arange, weights.shape)).tolist(),
-                                            weights.flatten().tolist(), strict=True):  # fmt: skip
-                rows.append((name, method, query, key, weight, bool(example.visible[query, key])))
+    for (name, example), (method, attention) in product(
+        given.items(), (("softmax", "eager"), ("norm_softmax", "norm_softmax"))
+    ):
+        weights = example.attention(example.build(attention, seed))[0, 0].double().numpy()
+        rows += [(name, method, *place, weight, bool(example.visible[place]))
+                 for place, weight in np.ndenumerate(weights)]  # fmt: skip
     return pd.DataFrame(rows, columns=["model", "method", "query", "key", "weight", "visible"])
-
-
-# ---- a training
 
 
 class TwoStepBatches(torch.utils.data.IterableDataset):
     """The two-step task as transformers' Trainer takes it: whole batches, without end, the same ones for each seed.
 
-    Since an item is a batch, the Trainer's own batch size is 1 and its ``data_collator`` :func:`only`.
+    Since an item is a batch, the Trainer's own batch size is 1 and its ``data_collator`` takes the only item.
     """
 
     def __init__(self, task: TwoStepTask, batch_size: int, seed: int):
@@ -131,12 +123,6 @@ class TwoStepBatches(torch.utils.data.IterableDataset):
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         stream = self.task.stream(torch.Generator().manual_seed(self.seed), self.batch_size)
         return ({"pixel_values": batch.images, "labels": batch.labels} for batch in stream)
-
-
-def only(items: list) -> dict[str, Tensor]:
-    """The only one of ``items``."""
-    (item,) = items
-    return item
 
 
 def two_step_vit(experiment: Experiment, task: TwoStepTask, attention: str, seed: int) -> transformers.PreTrainedModel:
@@ -158,128 +144,47 @@ def two_step_vit(experiment: Experiment, task: TwoStepTask, attention: str, seed
     return model
 
 
-class _Watch(transformers.TrainerCallback):
-    """Notes the factor of every update, and moves the progress bar."""
+class _Record(transformers.TrainerCallback):
+    """Records step, loss and scale factor of every log, and moves the progress bar."""
 
     def __init__(self, progress: Progress, before: int):
-        self.progress, self.before, self.factors = progress, before, []
+        self.progress, self.before, self.rows = progress, before, []
 
-    def on_step_end(self, args, state, control, model, **others) -> None:
-        self.factors.append(getattr(model.config, "attention_scale_factor", 1.0))
+    def on_step_end(self, args, state, control, **others) -> None:
         self.progress.update(self.before + state.global_step)
+
+    def on_log(self, args, state, control, model, logs, **others) -> None:
+        if "loss" in logs:
+            factor = getattr(model.config, "attention_scale_factor", 1.0)
+            self.rows.append({"step": state.global_step, "loss": logs["loss"], "factor": factor})
 
 
 def train(
-    experiment: Experiment,
-    task: TwoStepTask,
-    steps: int,
-    learning_rate: float,
-    seeds: Sequence[int],
+    experiment: Experiment, task: TwoStepTask, steps: int, learning_rate: float, seeds: Sequence[int],
     scale_start: float,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Train the ViT by each of METHODS, on the CPU: columns method, seed, step, loss (nats), factor.
 
     The loss is the mean over the steps since the row before, the factor that of the step itself; there are 40 rows a
     training, or one a step. All methods have the same learning rate, initial weights and batches.
     """
-    total, tables = len(METHODS) * len(seeds) * steps, []
+    settings, tables, total = experiment.training, [], len(METHODS) * len(seeds) * steps
     with quiet_surroundings(torch.device("cpu")), Progress("transformers' Trainer", total, lines=6) as progress:
-        for seed, method in ((seed, method) for seed in seeds for method in METHODS):
-            attention, callbacks = METHODS[method]
-            model = two_step_vit(experiment, task, attention, seed)
-            batches = TwoStepBatches(task, experiment.training.batch_size, seed)
-            watch = _Watch(progress, len(tables) * steps)
-            arguments = _arguments(steps, learning_rate, experiment.training, seed)
-            losses = _losses(model, arguments, batches, [*callbacks(scale_start), watch])
-            factors = [watch.factors[step - 1] for step in losses["step"]]
-            tables.append(losses.assign(method=method, seed=seed, factor=factors))
+        for seed, (method, (attention, callbacks)) in product(seeds, METHODS.items()):
+            record = _Record(progress, len(tables) * steps)
+            with tempfile.TemporaryDirectory() as folder:
+                arguments = transformers.TrainingArguments(
+                    folder, max_steps=steps, learning_rate=learning_rate, lr_scheduler_type="constant_with_warmup",
+                    warmup_steps=settings.warmup_steps, weight_decay=settings.weight_decay, seed=seed,
+                    per_device_train_batch_size=1, logging_steps=max(steps // 40, 1), save_strategy="no",
+                    report_to="none", use_cpu=True, disable_tqdm=True,
+                )  # fmt: skip
+                trainer = transformers.Trainer(
+                    two_step_vit(experiment, task, attention, seed), arguments, data_collator=itemgetter(0),
+                    train_dataset=TwoStepBatches(task, settings.batch_size, seed),
+                    callbacks=[*callbacks(scale_start), record],
+                )  # fmt: skip
+                trainer.remove_callback(transformers.PrinterCallback)
+                trainer.train()
+            tables.append(pd.DataFrame(record.rows).assign(method=method, seed=seed))
     return pd.concat(tables, ignore_index=True)[["method", "seed", "step", "loss", "factor"]]
-
-
-def _losses(
-    model: transformers.PreTrainedModel,
-    arguments: dict,
-    batches: TwoStepBatches,
-    callbacks: list[transformers.TrainerCallback],
-) -> pd.DataFrame:
-    """Train ``model``; columns step, loss."""
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = transformers.Trainer(
-            model,
-            transformers.TrainingArguments(folder, **arguments),
-            train_dataset=batches,
-            data_collator=only,
-            callbacks=callbacks,
-        )
-        trainer.remove_callback(transformers.PrinterCallback)
-        trainer.train()
-    return pd.DataFrame([row for row in trainer.state.log_history if "loss" in row])[["step", "loss"]]
-
-
-def _arguments(steps: int, learning_rate: float, settings: TrainingConfig, seed: int) -> dict:
-    return {
-        "max_steps": steps, "learning_rate": learning_rate, "lr_scheduler_type": "constant_with_warmup",
-        "warmup_steps": settings.warmup_steps, "weight_decay": settings.weight_decay, "seed": seed,
-        "per_device_train_batch_size": 1, "logging_steps": max(steps // 40, 1), "save_strategy": "no",
-        "report_to": "none", "use_cpu": True, "disable_tqdm": True,
-    }  # fmt: skip
-
-
-# ---- pictures
-
-
-def plot_maps(table: pd.DataFrame) -> Figure:
-    """A :func:`map_table`: a column per model, eager softmax above, NormSoftmax below.
-
-    Grey is the weight over that of even attention to the keys that the query sees: 1 is even, white nothing.
-    """
-    models, methods = list(table["model"].unique()), list(table["method"].unique())
-    figure, axes = plt.subplots(len(methods), len(models), figsize=(PLOT_WIDTH, 4.6))
-    for (model, method), one in table.groupby(["model", "method"], sort=False):
-        weights = one.pivot(index="query", columns="key", values="weight")
-        seen = one.pivot(index="query", columns="key", values="visible").sum(axis=1)
-        axis = axes[methods.index(method), models.index(model)]
-        picture = axis.imshow(weights.mul(seen, axis=0), cmap="Greys", vmin=0, vmax=3)
-        axis.set(xticks=[], yticks=[], xlabel="key" if method == methods[-1] else "")
-        axis.spines[:].set(visible=True, linewidth=0.5)
-        if method == methods[0]:
-            axis.set_title(model.replace(", ", "\n"), fontsize=10)
-    for axis, method in zip(axes[:, 0], methods, strict=True):
-        axis.set_ylabel(f"{short_label_of(method)}\nquery")
-    bar = figure.colorbar(picture, ax=axes, shrink=0.7, extend="max", ticks=range(4))
-    bar.set_label("weight / even weight")
-    return figure
-
-
-def plot_temperatures(axes: Sequence[Axes], table: pd.DataFrame, scale_start: float) -> None:
-    """A :func:`temperature_table`, averaged over layers, one panel per model; thin lines at 1 and at Heat's start."""
-    for axis, (model, group) in zip(axes, table.groupby("model", sort=False), strict=True):
-        for method, one in group.groupby("method", sort=False):
-            mean = one.groupby("factor")["evenness"].mean()
-            axis.plot(mean.index, mean, STYLES[method], color=colour_of(method), lw=1.8, label=short_label_of(method))
-        for factor, text in ((1, "usual"), (scale_start, "Heat\nstarts")):
-            axis.axvline(factor, color=DERIVED, lw=0.8, zorder=0)
-            axis.annotate(text, (factor, 0.02), xycoords=("data", "axes fraction"), xytext=(3, 0), fontsize=8,
-                          textcoords="offset points", color=DERIVED)  # fmt: skip
-        axis.set(xscale="log", xlabel="scale factor", ylim=(-0.03, 1.05))
-        axis.set_title(model.replace(", ", "\n"), fontsize=10)
-    axes[0].set_ylabel("normalised entropy")
-    handles, labels = axes[0].get_legend_handles_labels()
-    axes[0].figure.legend(handles, labels, loc="outside lower center", ncols=2, handlelength=2.6)
-
-
-def plot_training(axes: Sequence[Axes], table: pd.DataFrame, task: TwoStepTask) -> None:
-    """A :func:`train` table in two panels: the scale factor of each method, and the loss of every run."""
-    for (method, seed), one in table.groupby(["method", "seed"], sort=False):
-        first = seed == table["seed"].iloc[0]
-        style = {"color": colour_of(method), "ls": STYLES[method], "label": label_of(method) if first else None}
-        if first:
-            axes[0].plot(one["step"], one["factor"], **style, lw=1.8)
-        axes[1].plot(one["step"], one["loss"], **style, lw=1.3, alpha=0.85)
-    derived_line(axes[1], task.plateau_loss(0.0), "plateau")
-    axes[0].set(xlabel="training step", ylabel="scale factor", yscale="log")
-    axes[1].set(xlabel="training step", ylabel="training loss (nats)", ylim=(0, None))
-    axes[1].legend(fontsize=9)
-
-
-STYLES = {"softmax": "-", "norm_softmax": "--", "heat_treatment": "-."}

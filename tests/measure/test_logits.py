@@ -1,28 +1,19 @@
-"""A row of logits: the plotted numbers equal their definitions, and the crossovers lie where they are derived."""
+"""A row of logits: the numbers equal their definitions, and the crossovers lie where they are derived."""
 
 import math
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 
 from eureka_lib.analysis.record import record
-from eureka_lib.attention.registry import colour_of
 from eureka_lib.experiments import profiles
-from eureka_lib.plots import logit_figures as lf
-from eureka_lib.plots.style import panels, use_style
+from eureka_lib.measure import gradients, logits as lf
 
 SCALE, SHARP = 0.125, 3.0
 METHODS = lf.methods(SCALE, SHARP)
 ROW = torch.tensor([2.0, 1.0, 0.0, -1.0, -2.0], dtype=torch.float64) / 2**0.5
-
-
-@pytest.fixture(autouse=True)
-def no_open_figures():
-    yield
-    plt.close("all")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +41,7 @@ def full_jacobian(weights_of, row):
 
 def by_formula(row, power, scale):
     """P (I - c e e^T) / D for one row; power 0 is the plain softmax."""
-    sigma, n = lf.spread(row), len(row)
+    sigma, n = row.std(-1, correction=0), len(row)
     capped = power == 0 or sigma**power >= 1 / scale
     divisor, c = (1 / scale, 0) if capped else (sigma**power, power)
     e = (row - row.mean()) / (sigma * n**0.5)
@@ -61,8 +52,8 @@ def by_formula(row, power, scale):
 def test_random_rows_have_mean_zero_and_the_spread_they_are_given():
     rows = some_rows(50, 7)
     assert torch.allclose(rows.mean(-1), torch.zeros(50, dtype=rows.dtype), atol=1e-12)
-    assert torch.allclose(lf.spread(3.0 * rows), torch.full((50,), 3.0, dtype=rows.dtype))
-    assert math.isclose(float(lf.spread(ROW)), 1.0)
+    assert torch.allclose((3.0 * rows).std(-1, correction=0), torch.full((50,), 3.0, dtype=rows.dtype))
+    assert math.isclose(float(ROW.std(-1, correction=0)), 1.0)
 
 
 @pytest.mark.parametrize("keys", [2, 5, 197])
@@ -133,7 +124,7 @@ def test_spread_after_division():
 
 def test_spread_table_holds_quantiles_of_the_definitions():
     rows, spreads = some_rows(9), [0.2, 4.0]
-    table = lf.spread_table(METHODS, rows, spreads).set_index(["method", "spread"])
+    table = lf.std_table(METHODS, rows, spreads).set_index(["method", "spread"])
     for (method, sigma), line in table.iterrows():
         p = METHODS[method](sigma * rows)
         entropy = -torch.special.xlogy(p, p).sum(-1) / math.log(5)
@@ -146,14 +137,14 @@ def test_spread_table_holds_quantiles_of_the_definitions():
 
 def test_flat_softmax_rows_pass_s_over_n_and_norm_softmax_one_over_sigma():
     rows = some_rows(16, 197)
-    table = lf.spread_table(METHODS, rows, [1e-3, 1e-2]).set_index(["method", "spread"])["jacobian_median"]
+    table = lf.std_table(METHODS, rows, [1e-3, 1e-2]).set_index(["method", "spread"])["jacobian_median"]
     assert table["softmax", 1e-3] == pytest.approx(SCALE * 196**0.5 / 197**1.5, rel=1e-3)
     assert table["norm_softmax", 1e-3] == pytest.approx(10 * table["norm_softmax", 1e-2])
 
 
 def test_unit_spread_has_the_entropy_of_many_gaussian_keys():
     """log N - 1/2, over log N."""
-    table = lf.spread_table({"norm_softmax": METHODS["norm_softmax"]}, some_rows(8, 1000), [0.1])
+    table = lf.std_table({"norm_softmax": METHODS["norm_softmax"]}, some_rows(8, 1000), [0.1])
     assert table["entropy_median"].item() == pytest.approx(1 - 0.5 / math.log(1000), abs=0.01)
 
 
@@ -185,7 +176,7 @@ def test_gradient_sizes_agree_with_a_gradient_taken_by_hand(vit, task, batch):
     """Central differences in one weight of each of W_Q, W_K and W_V, in float64."""
     model = vit.build_model(task).double().eval()
     batch = replace(batch, images=batch.images.double())
-    sizes = lf.gradient_sizes(model, batch, 0.1)
+    sizes = gradients.gradient_sizes(model, batch, 0.1)
     weight = model.attention_layers()[0].qkv.weight
     assert sizes.shape == (3, 3)
     for part in range(3):
@@ -205,9 +196,9 @@ def test_gradient_table_compares_the_same_weights(vit, task, batch):
     experiments = {name: vit.vary(attention=name) for name in lf.DIVISORS}
     weights = [e.vary(seed=3).build_model(task).attention_layers()[0].qkv.weight for e in experiments.values()]
     assert all(torch.equal(weights[0], other) for other in weights)
-    table = lf.gradient_table(experiments, [3, 4], task, batch)
+    table = gradients.gradient_table(experiments, [3, 4], task, batch)
     assert len(table) == 3 * 2 * 3 * 3 and (table["gradient"] > 0).all()
-    ratios = lf.gradient_ratios(table[table["seed"] == 3])
+    ratios = gradients.gradient_ratios(table[table["seed"] == 3])
     one = table[(table["seed"] == 3) & (table["method"] == "softmax") & (table["layer"] == 1)]
     one = one.set_index("matrix")["gradient"]
     assert ratios.loc["softmax", "layer 1"] == pytest.approx(one["W_V"] / one["W_Q"], abs=0.01)
@@ -218,61 +209,9 @@ def test_below_the_temperature_the_gradient_is_at_right_angles_to_the_queries_we
     cosines = {}
     for name in ("softmax", "norm_softmax"):
         model = vit.vary(attention=name).build_model(task).double()
-        assert lf.spread(lf.attention_logits(model, batch.images.double())).max() < 1
-        lf.gradient_sizes(model, replace(batch, images=batch.images.double()), 0.1)
+        assert lf.attention_logits(model, batch.images.double()).std(-1, correction=0).max() < 1
+        gradients.gradient_sizes(model, replace(batch, images=batch.images.double()), 0.1)
         layer = model.attention_layers()[0]
         w, g = (layer.split_weight(x)[0, 0].flatten() for x in (layer.qkv.weight.detach(), layer.qkv.weight.grad))
         cosines[name] = abs(float(torch.nn.functional.cosine_similarity(w, g, dim=0)))
     assert cosines["norm_softmax"] < 1e-9 < 1e-4 < cosines["softmax"]
-
-
-def test_plotted_values_are_the_tables():
-    use_style()
-    table = lf.spread_table(METHODS, some_rows(), [0.1, 1.0, 10.0])
-    figure, axes = panels(1)
-    lf.plot_against_spread(axes, table, "entropy", SCALE)
-    lines = {line.get_label(): line for line in axes[0].get_lines()}
-    for method in METHODS:
-        one = table[table["method"] == method]
-        assert lines[lf.LABELS[method]].get_ydata().tolist() == one["entropy_median"].tolist()
-        assert lines[lf.LABELS[method]].get_color() == colour_of(method)
-    assert {"$1/s$", "$\\sqrt{1/s}$"} == {text.get_text() for text in axes[0].texts}
-
-
-def test_divisors_are_plotted_with_a_dot_at_each_crossover():
-    figure, axes = panels(2)
-    lf.plot_divisors(axes, lf.divisor_table([0.1, 1.0, 10.0], SCALE), SCALE)
-    for axis, heights in zip(axes, ([8, 8], [1, SCALE**0.5]), strict=True):
-        dots = [line for line in axis.get_lines() if line.get_marker() in "s^" and len(line.get_xdata()) == 1]
-        assert [dot.get_xdata()[0] for dot in dots] == pytest.approx([8, 8**0.5])
-        assert [dot.get_ydata()[0] for dot in dots] == pytest.approx(heights)
-
-
-def test_rows_and_jacobians_are_drawn_as_they_are():
-    spreads = [0.1, 30.0]
-    figure = lf.plot_jacobians(ROW, spreads, SCALE)
-    for i, sigma in enumerate(spreads):
-        p = METHODS["softmax"](sigma * ROW)
-        assert [bar.get_height() for bar in figure.axes[i].patches] == pytest.approx(p.tolist())
-        picture = figure.axes[2 + i].get_images()[0].get_array()
-        assert np.allclose(picture, full_jacobian(lambda u: torch.softmax(u, -1), SCALE * sigma * ROW))
-    _, axes = panels(2)
-    table = lf.row_table(METHODS, ROW, spreads)
-    lf.plot_rows(axes, table)
-    assert table.groupby(["method", "spread"])["weight"].sum().tolist() == pytest.approx([1] * 8)
-    assert axes[1].get_lines()[0].get_ydata().tolist() == METHODS["softmax"](30 * ROW).tolist()
-
-
-def test_layers_and_gradients_show_every_layer_and_seed(vit, task, batch):
-    logits = lf.attention_logits(vit.build_model(task).eval(), batch.images)
-    _, axes = panels(2)
-    table = lf.layer_table(METHODS, logits)
-    lf.plot_layers(axes, table, SCALE)
-    assert len(axes[1].containers) == len(METHODS) and axes[0].get_ylim()[0] > axes[0].get_ylim()[1]
-    _, axes = panels(3)
-    gradients = lf.gradient_table({"softmax": vit, "norm_softmax": vit.vary(attention="norm_softmax")}, [0, 1, 2],
-                                  task, batch)  # fmt: skip
-    lf.plot_gradients(axes, gradients)
-    for axis, matrix in zip(axes, lf.MATRICES, strict=True):
-        drawn = sorted(y for line in axis.get_lines() for y in line.get_ydata())
-        assert drawn == sorted(gradients.loc[gradients["matrix"] == matrix, "gradient"])

@@ -7,7 +7,6 @@ import torch
 
 from eureka_lib.claims import studies
 from eureka_lib.experiments import profiles
-from eureka_lib.experiments.run import run
 from eureka_lib.measure.language import (
     attention_by_offset,
     attention_table,
@@ -22,17 +21,12 @@ from eureka_lib.measure.plateaus import BEFORE, NEVER, Plateau, phases
 from eureka_lib.plots.curves import plot_neighbours
 from eureka_lib.plots.maps import plot_attention
 from eureka_lib.plots.style import panels
-from eureka_lib.store import RunStore
 from eureka_lib.tasks.language import MASK
 
 pytest.importorskip("transformers")
 pytestmark = pytest.mark.usefixtures("house_style")
+STUDY = "language"
 METHODS = ("softmax", "norm_softmax", "heat_treatment")
-
-
-@pytest.fixture(scope="module")
-def regime():
-    return profiles.get("smoke").language
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +35,14 @@ def task(regime):
 
 
 @pytest.fixture(scope="module")
-def firsts(regime, tmp_path_factory):
-    """The first seed of each method and its run, with kept weights."""
-    store = RunStore(tmp_path_factory.mktemp("runs"))
-    short = {method: regime.experiment(method).vary(steps=4, evaluate_every=2, test_samples=50) for method in METHODS}
-    return {method: (experiment, run(experiment, store, weights_every=2)) for method, experiment in short.items()}
+def firsts(groups, runs):
+    """The first seed of each method and its run."""
+    return {method: (groups[method][0], runs[method][0]) for method in METHODS}
 
 
 def model_of(firsts, method="softmax"):
     experiment, found = firsts[method]
-    return experiment.model_at(found, 4, experiment.build_task())
+    return experiment.model_at(found, 6, experiment.build_task())
 
 
 @pytest.mark.parametrize("name", profiles.PROFILES)
@@ -129,16 +121,16 @@ def test_attention_that_is_known_is_seen(task, firsts):
 def test_attention_tables_and_pictures(task, firsts):
     plateau = plateau_of(task)
     steps = {method: phases(found, plateau) for method, (_, found) in firsts.items()}
-    assert steps["softmax"] == {BEFORE: 2, NEVER: 4}
+    assert steps["softmax"] == {BEFORE: 2, NEVER: 6}
     table = attention_table(firsts, steps, task, 50, reach=3)
     model = firsts["softmax"][0].model
     assert len(table) == 3 * 2 * model.depth * model.heads * 7
-    one = table.query("method == 'softmax' and step == 4 and layer == 1 and head == 2").set_index("offset")["weight"]
+    one = table.query("method == 'softmax' and step == 6 and layer == 1 and head == 2").set_index("offset")["weight"]
     expected = attention_by_offset(model_of(firsts), task.test_set(50)[0][0], 3)[0, 1]
     assert np.allclose(one[list(range(-3, 4))], expected)
     figure = plot_attention(table)
     titles = [axis.get_title(loc="left") for axis in figure.axes if axis.get_title(loc="left")]
-    assert titles[:2] == [f"softmax, {BEFORE}: step 2", f"softmax, {NEVER}: step 4"] and len(titles) == 6
+    assert titles[:2] == [f"softmax, {BEFORE}: step 2", f"softmax, {NEVER}: step 6"] and len(titles) == 6
     plt.close(figure)
 
 

@@ -24,32 +24,8 @@ from eureka_lib.store import Run, RunStore
 
 pytest.importorskip("transformers")
 pytestmark = pytest.mark.usefixtures("house_style")
+STUDY = "in_context"
 METHODS = ("softmax", "norm_softmax", "heat_treatment")
-
-
-@pytest.fixture(scope="module")
-def regime():
-    return profiles.get("smoke").in_context
-
-
-@pytest.fixture(scope="module")
-def groups(regime):
-    return {
-        method: [e.vary(steps=6, evaluate_every=2, test_samples=50) for e in experiments]
-        for method, experiments in regime.groups().items()
-    }
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return RunStore(tmp_path_factory.mktemp("runs"))
-
-
-@pytest.fixture(scope="module")
-def runs(groups, store):
-    return {
-        method: [run(e, store, weights_every=2) for e in experiments] for method, experiments in groups.items()
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", profiles.PROFILES)

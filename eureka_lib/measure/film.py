@@ -1,0 +1,69 @@
+"""A stored run as a film: what its network sees and knows at every kept step."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from eureka_lib.measure.maps import TOKENS, attention_maps
+from eureka_lib.measure.probes import Job, answers, probe
+from eureka_lib.measure.subjects import Subject
+from eureka_lib.progress import Progress
+from eureka_lib.tasks.two_step import TwoStepTask
+
+MOST_MAPS = 12  # with more heads than this, the maps are averages over the heads of a layer
+PROBED = {  # what the film shows of the probes, at the output of the last block: what is asked for, on which tokens
+    "indicators, all tokens": ("indicators", "all tokens"),
+    "which target, all tokens": ("which target", "all tokens"),
+    "which target, CLS": ("which target", "CLS"),
+}
+
+
+@dataclass(frozen=True)
+class Film:
+    """A run that kept its weights, looked at once at every kept step, so that scrubbing only has to draw."""
+
+    subject: Subject
+    steps: list[int]
+    maps: Tensor  # (steps, maps, 5, 5): attention among CLS and the four cells
+    names: list[str]  # of the maps
+    probes: pd.DataFrame  # a row per step: step, and an accuracy for each of PROBED
+    plateau: float  # derived: the accuracy of guessing between the two targets
+    losses: dict[str, float]  # derived: the training loss on the plateau and when solved
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """The run's evaluations."""
+        return self.subject.run.history
+
+    def table(self) -> pd.DataFrame:
+        """Everything that can be shown, as numbers: a row per kept step."""
+        at = self.history.set_index("step").reindex(self.steps, method="nearest")
+        shown = self.probes.assign(train_loss=at["train_loss"].values, test_accuracy=at["test_accuracy"].values)
+        for i, name in enumerate(self.names):
+            for j, token in enumerate(TOKENS):
+                shown[f"{name}, CLS to {token}"] = self.maps[:, i, 0, j].numpy()
+        return shown
+
+
+def develop(subject: Subject, task: TwoStepTask, images: Tensor, samples: int) -> Film:
+    """Look at every kept step of a run: attention maps over ``images``, and probes with ``samples`` to learn from."""
+    steps = subject.run.weight_steps
+    with Progress("attention maps", len(steps), lines=1) as progress:
+        maps = []
+        for done, step in enumerate(steps, start=1):
+            maps.append(attention_maps(subject, step, task, images))
+            progress.update(done)
+    found = torch.stack(maps)  # (S, L, H, 5, 5)
+    layers, heads = found.shape[1:3]
+    names = [f"layer {layer + 1}\nhead {head + 1}" for layer in range(layers) for head in range(heads)]
+    if layers * heads > MOST_MAPS:
+        found, names = found.mean(dim=2, keepdim=True), [f"layer {layer + 1}" for layer in range(layers)]
+    probed = answers(probe([Job(subject, step, ("claims",)) for step in steps], samples), "claims")
+    at = probed.set_index(["asked", "tokens", "step"])["accuracy"].sort_index()
+    probes = pd.DataFrame({"step": steps} | {name: at[asked, tokens].loc[steps].values
+                                             for name, (asked, tokens) in PROBED.items()})  # fmt: skip
+    smoothing = subject.experiment.training.label_smoothing
+    losses = {"plateau": task.plateau_loss(smoothing), "floor": task.floor_loss(smoothing)}
+    return Film(subject, steps, found.flatten(1, 2), names, probes, task.plateau_accuracy, losses)

@@ -1,0 +1,49 @@
+"""Looking at kept weights: where the gradient goes, and what attention looks at; the training stays as it was."""
+
+import pandas as pd
+import pytest
+
+from eureka_lib.experiments.run import run as trained
+from eureka_lib.measure import gradients, maps
+from eureka_lib.measure.subjects import Subject
+from eureka_lib.store import RunStore
+
+
+def test_a_run_that_is_diagnosed_trains_as_one_that_is_not(tiny, tmp_path, kept):
+    """Bit for bit: weights are kept beside the training, and looked at after it."""
+    looked_at = trained(tiny, RunStore(tmp_path / "with"), weights_every=4)
+    gradients.diagnose_runs([Subject(tiny, looked_at)], kept.task, kept.batch)
+    untouched = trained(tiny, RunStore(tmp_path / "without"))
+    pd.testing.assert_frame_equal(looked_at.history, untouched.history, check_exact=True)
+    assert looked_at.weight_steps == [0, 4, 8, 12] and untouched.weight_steps == []
+
+
+def test_a_diagnosis_has_every_kept_model_and_agrees_with_the_history(kept):
+    assert len(kept.table) == 4 * 6 * 3 and not kept.table.isna().any().any()
+    sizes = gradients.over_layers(kept.table)
+    assert len(sizes) == 4 * 6 and set(sizes["method"]) == {"softmax", "norm_softmax"}
+    for run in kept.runs:  # the history's entropy is measured on these very samples, in training
+        mine = sizes[sizes["run"] == run.key]
+        assert mine["entropy"].tolist() == pytest.approx(run.history["attention_entropy"].tolist(), rel=1e-4)
+    three = kept.table.loc[(kept.table["run"] == kept.runs[1].key) & (kept.table["step"] == 8), "W_V"]
+    one = sizes.loc[(sizes["run"] == kept.runs[1].key) & (sizes["step"] == 8), "W_V"]
+    assert one.item() == pytest.approx(three.mean())
+
+
+def test_ratios_and_the_plateau(kept):
+    sizes = gradients.over_layers(kept.table)
+    ratios = gradients.ratio_table(sizes, kept.runs)
+    assert ratios["step"].min() == 4 and len(ratios) == 4 * 5
+    first = ratios[ratios["run"] == kept.runs[0].key]
+    assert first["plateau"].tolist() == [True, True, False, False, False]
+    whole = sizes[sizes["step"] > 0]
+    assert ratios["W_V / W_K"].tolist() == pytest.approx((whole["W_V"] / whole["W_K"]).tolist())
+
+
+def test_attention_of_two_seeds(kept):
+    subjects = kept.subjects[:2]
+    table = maps.attention_table(subjects, kept.task, kept.batch.images[:10])
+    assert list(table["seed"].unique()) == ["seed 0: EM at step 12", "seed 1: no EM"]
+    assert {"at the EM, step 12", "step 12"} <= set(table["moment"]) and len(table) == 2 * 4 * 3 * 2 * 25
+    sums = table.groupby(["seed", "moment", "layer", "head", "from"])["weight"].sum()
+    assert sums.tolist() == pytest.approx([1] * (2 * 4 * 3 * 2 * 5))
