@@ -16,9 +16,7 @@ from eureka_lib.validation import check_real, check_whole
 
 def floor_loss(n_classes: int, label_smoothing: float) -> float:
     """Cross-entropy in nats when the task is solved: the entropy of the smoothed one-hot target."""
-    check_whole("n_classes", n_classes, 2)
-    check_real("label_smoothing", label_smoothing, 0, 1)
-    return float(entr(_smoothed([1.0], n_classes, label_smoothing)).sum())
+    return smoothed_entropy([1.0], n_classes, label_smoothing)
 
 
 def plateau_loss(n_classes: int, label_smoothing: float, p_first: float = 0.5) -> float:
@@ -28,8 +26,8 @@ def plateau_loss(n_classes: int, label_smoothing: float, p_first: float = 0.5) -
     of the two smoothed targets.
     """
     check_real("p_first", p_first, 0, 1)
-    hedge = entr(_smoothed([p_first, 1 - p_first], n_classes, label_smoothing)).sum()
-    return float(floor_loss(n_classes, label_smoothing) / n_classes + hedge * (1 - 1 / n_classes))
+    mixture = smoothed_entropy([p_first, 1 - p_first], n_classes, label_smoothing)
+    return floor_loss(n_classes, label_smoothing) / n_classes + mixture * (1 - 1 / n_classes)
 
 
 def plateau_accuracy(n_classes: int, p_first: float = 0.5) -> float:
@@ -39,13 +37,10 @@ def plateau_accuracy(n_classes: int, p_first: float = 0.5) -> float:
     return 1 / n_classes + (1 - 1 / n_classes) * max(p_first, 1 - p_first)
 
 
-def binary_entropy(p: float) -> float:
-    """Entropy in nats of a Bernoulli variable with probability ``p``."""
-    check_real("p", p, 0, 1)
-    return float(entr(p) + entr(1 - p))
-
-
-def _smoothed(weights: list[float], n_classes: int, label_smoothing: float) -> np.ndarray:
+def smoothed_entropy(weights: list[float], n_classes: int, label_smoothing: float) -> float:
+    """Entropy in nats of a smoothed target whose first classes have the probabilities ``weights``."""
+    check_whole("n_classes", n_classes, 2)
+    check_real("label_smoothing", label_smoothing, 0, 1)
     target = np.full(n_classes, label_smoothing / n_classes)
     target[: len(weights)] += (1 - label_smoothing) * np.array(weights)
-    return target
+    return float(entr(target).sum())

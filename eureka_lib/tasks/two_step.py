@@ -181,7 +181,11 @@ class TwoStepTask:
         check_choice("split", split, SPLITS)
         check_whole("n", n)
         parts = self._parts[split]
-        picks = self._draw_parts(generator, parts, n, first_target)
+        first = draw(generator, parts[0], n)
+        second = self._second_indicator(generator, parts[0], first)
+        if first_target is None:
+            first_target = draw(generator, parts[1], n)
+        picks = [first, first_target, draw(generator, parts[2], n), second]
         roles = self._roles.expand(n, 4)
         cells = torch.stack([part.labels[pick] for part, pick in zip(parts, picks, strict=True)], dim=1)
         colours = self._draw_colours(generator, n)
@@ -249,15 +253,6 @@ class TwoStepTask:
 
     def _n_classes(self) -> int:
         return self._parts["train"][self.part_roles.index(FIRST)].n_classes()
-
-    def _draw_parts(
-        self, generator: torch.Generator, parts: list[ImageSet], n: int, first_target: Tensor | None
-    ) -> list[Tensor]:
-        """Indices of the four parts' images, each (n,)."""
-        first = draw(generator, parts[0], n)
-        second = self._second_indicator(generator, parts[0], first)
-        top_right = draw(generator, parts[1], n) if first_target is None else first_target
-        return [first, top_right, draw(generator, parts[2], n), second]
 
     def _second_indicator(self, generator: torch.Generator, indicators: ImageSet, first: Tensor) -> Tensor:
         """Another random indicator, or, with probability ``top_right_probability``, one of the first one's class."""

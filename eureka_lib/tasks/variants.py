@@ -216,7 +216,7 @@ class IndicatorsOnlyTask(TwoStepTask):
 
     def plateau_loss(self, label_smoothing: float) -> float:
         """Entropy of the smoothed answer: log 2 if both answers are equally likely."""
-        return theory.binary_entropy((1 - label_smoothing) * self.p_same + label_smoothing / 2)
+        return theory.smoothed_entropy([self.p_same, 1 - self.p_same], 2, label_smoothing)
 
     def target(self, grid: Grid, same: Tensor) -> Tensor:
         """No cell gives the label."""
