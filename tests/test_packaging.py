@@ -29,7 +29,7 @@ def test_environment_has_python_and_pip_only():
 
 
 def test_all_has_what_the_project_stands_on():
-    names = {Requirement(line).name for line in requirements.closure(PROJECT)}
+    names = {Requirement(line).name for line in requirements.needed(PROJECT)}
     assert {"torch", "jupyterlab", "papermill", "matplotlib", "seaborn", "nbval", "pytest", "pytest-xdist"} <= names
 
 

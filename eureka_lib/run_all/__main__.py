@@ -18,6 +18,7 @@ from typing import TextIO
 from eureka_lib import paths
 from eureka_lib.experiments import cluster
 from eureka_lib.run_all import audit, lab
+from eureka_lib.run_all.gallery.links import relink
 from eureka_lib.run_all.jobs import PROFILES, Job, find_notebooks, parse_value, plan, select
 from eureka_lib.run_all.surroundings import check_names
 from eureka_lib.validation import check_choice, check_whole
@@ -171,8 +172,6 @@ def run(request: Request, stream: TextIO) -> int:
                 status, words = audit.outcome(audited, Path(scratch))
                 say(words)
     except KeyboardInterrupt as signalled:
-        from eureka_lib.run_all.gallery.render import relink
-
         for job in folders:
             relink(job.products, job.source.parent)
         stopped = str(signalled) or "SIGINT"

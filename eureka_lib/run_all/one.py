@@ -17,7 +17,8 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from eureka_lib import paths
-from eureka_lib.run_all.gallery.render import OfflineExporter, links_from
+from eureka_lib.run_all.gallery.links import links_from
+from eureka_lib.run_all.gallery.render import OfflineExporter
 from eureka_lib.run_all.jobs import CELL_TIMEOUT, Job, Outcome, ingredients, read_cells, write_record
 from eureka_lib.run_all.surroundings import secluded
 

@@ -17,20 +17,13 @@ from pathlib import Path
 PLATFORMS = {("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "arm64")}
 
 
-def closure(project: dict, extra: str = "all") -> list[str]:
-    """The requirements of a ``[project]`` table with one of its extras, extras of its own resolved."""
+def needed(project: dict) -> list[str]:
+    """The requirements of a ``[project]`` table, with those of the extras that its extra ``all`` names."""
     from packaging.requirements import Requirement
 
-    found = list(project["dependencies"])
-    waiting = list(project["optional-dependencies"][extra])
-    while waiting:
-        line = waiting.pop(0)
-        requirement = Requirement(line)
-        if requirement.name == project["name"]:
-            waiting += [own for name in sorted(requirement.extras) for own in project["optional-dependencies"][name]]
-        else:
-            found.append(line)
-    return found
+    extras = project["optional-dependencies"]
+    names = sorted(name for line in extras["all"] for name in Requirement(line).extras)
+    return [*project["dependencies"], *(line for name in names for line in extras[name])]
 
 
 def missing(lines: list[str]) -> list[str]:
@@ -72,7 +65,7 @@ def main(pyproject: Path) -> int:
     import tomllib
 
     try:
-        lines = closure(tomllib.loads(pyproject.read_text())["project"])
+        lines = needed(tomllib.loads(pyproject.read_text())["project"])
     except ImportError:
         print("packaging, and so jupyterlab")
         return 1

@@ -15,6 +15,7 @@ from PIL import Image, ImageChops
 
 from eureka_lib import paths
 from eureka_lib.run_all.gallery import entries, page as gallery, render
+from eureka_lib.run_all.gallery.links import links_from, relink
 from eureka_lib.run_all.jobs import find_notebooks
 
 FIGURES = paths.ROOT / "figures"
@@ -79,7 +80,7 @@ def test_it_is_one_file_whose_links_lead_somewhere(page, folder):
 def write_page(name, folder):
     """The page of a notebook (not executed, which changes no link) as the runner writes it."""
     notebook = nbformat.read(paths.NOTEBOOKS / f"{name}.ipynb", as_version=4)
-    html, _ = render.OfflineExporter(render.links_from(folder, paths.NOTEBOOKS)).from_notebook_node(notebook)
+    html, _ = render.OfflineExporter(links_from(folder, paths.NOTEBOOKS)).from_notebook_node(notebook)
     (folder / f"{name}.html").write_text(html)
 
 
@@ -98,7 +99,7 @@ def test_pages_link_to_each_other_as_they_come_and_go(tmp_path):
     folder.mkdir()
 
     def links():
-        render.relink(folder, paths.NOTEBOOKS)
+        relink(folder, paths.NOTEBOOKS)
         page = read_page("00_start_here", folder)
         assert not list(dead_links(page, folder))
         return {link["href"] for link in page.select("a[href]") if ":" not in link["href"]}
@@ -157,7 +158,7 @@ def test_a_notebooks_page_fetches_nothing(tmp_path):
     text = "## Look at $W_Q$\n\n$$a = \\frac{1}{2}$$\n\n[next](02_next.ipynb#Look) [code](../code.py) [web](https://example.org/a.ipynb)"
     folded = "<details><summary>$x$?</summary>\n\nYes.\n</details>"
     notebook = new_notebook(cells=[new_markdown_cell(text), code, new_markdown_cell(folded)])
-    html, _ = render.OfflineExporter(render.links_from(tmp_path, tmp_path)).from_notebook_node(notebook)
+    html, _ = render.OfflineExporter(links_from(tmp_path, tmp_path)).from_notebook_node(notebook)
     page = BeautifulSoup(html, "html.parser")
     assert not re.findall(r'(?:src|href)="?(?:https?:)?//(?!example)', html) and not page.select("script[src]")
     assert page.img["alt"] == "Figure: Look at W_Q"

@@ -17,7 +17,8 @@ from eureka_lib import paths
 from eureka_lib.claims.registry import kind_of
 from eureka_lib.progress import clock
 from eureka_lib.run_all.gallery.entries import gather, pages
-from eureka_lib.run_all.gallery.render import TEMPLATES, links_from, relink, to_html
+from eureka_lib.run_all.gallery.links import links_from, relink
+from eureka_lib.run_all.gallery.render import TEMPLATES, to_html
 
 
 def build(folder: Path, notebooks: Path, profile: str) -> Path | None:
