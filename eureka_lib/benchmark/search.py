@@ -258,9 +258,14 @@ SEARCHES = {
 }
 
 
+def table_of(name: str) -> pd.DataFrame:
+    """The stored table of a search, a row per run; ValueError for an unknown one."""
+    return pd.read_csv(SEARCH_FOLDER / f"{check_choice('search', name, SEARCHES)}.csv")
+
+
 def regime_summary() -> pd.DataFrame:
     """The stored table of ``search regimes``, a row per candidate: EM steps of its seeds, and the gradient ratios."""
-    table = pd.read_csv(SEARCH_FOLDER / "regimes.csv")
+    table = table_of("regimes")
     steps = table["EM or censored at step"].astype(str)
     table["step"] = steps.where(table["EM"], "> " + steps)
     summary = table.pivot_table(index="regime", columns="what", values="step", aggfunc=", ".join, sort=False)

@@ -88,3 +88,16 @@ def rate_grid(groups: Mapping[tuple, Sequence[Run]], names: tuple[str, str]) -> 
         rows.append({**dict(zip(names, place, strict=True)), "k": k, "n": len(runs), "EM rate": k / len(runs),
                      "mean restricted EM time": compare.restricted_times(moments).mean()})  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def rate_curves(table: pd.DataFrame) -> pd.DataFrame:
+    """EM rate and time of each method at each learning rate, from a search's table with a row per run.
+
+    Columns method, learning rate, k, n, EM rate, its Wilson interval (low, high), and the mean restricted EM time.
+    """
+    groups = table.groupby(["method", "learning_rate"], sort=False)
+    curves = groups.agg(k=("EM", "sum"), n=("EM", "size"), time=("EM or censored at step", "mean")).reset_index()
+    intervals = [wilson_interval(k, n) for k, n in zip(curves["k"], curves["n"], strict=True)]
+    curves[["low", "high"]] = intervals
+    curves["EM rate"] = curves["k"] / curves["n"]
+    return curves.rename(columns={"learning_rate": "learning rate", "time": "mean restricted EM time"})

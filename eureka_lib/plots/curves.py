@@ -41,6 +41,31 @@ def plot_schedules(axis: Axes, table: pd.DataFrame) -> None:
     axis.legend(loc="upper right", bbox_to_anchor=(1, 0.95))
 
 
+def plot_rates(axes: Sequence[Axes], table: pd.DataFrame, budget: int) -> None:
+    """EM rate with its interval, and mean restricted EM time, of each method against the learning rate, on two axes.
+
+    ``table`` is of :func:`eureka_lib.measure.methods.rate_curves`. Methods stand a little beside each other.
+    """
+    methods = list(table["method"].unique())
+    for i, method in enumerate(methods):
+        rows = table[table["method"] == method]
+        x = rows["learning rate"] * 1.05 ** (i - (len(methods) - 1) / 2)
+        style = {"color": colour_of(method), "ls": dash_of(method), "marker": MARKERS.get(method, "o"), "ms": 4,
+                 "label": short_label_of(method)}  # fmt: skip
+        axes[0].errorbar(x, rows["EM rate"], [rows["EM rate"] - rows["low"], rows["high"] - rows["EM rate"]],
+                         elinewidth=0.8, **style)  # fmt: skip
+        axes[1].plot(x, rows["mean restricted EM time"], **style)
+    axes[0].set(ylabel="share of runs with an EM", ylim=(-0.03, 1.03))
+    axes[1].set(ylabel="restricted mean EM time (steps)", ylim=(0, 1.05 * budget))
+    derived_line(axes[1], budget, "budget", decimals=0)
+    rates = sorted(table["learning rate"].unique())
+    for axis in axes:
+        axis.set(xscale="log", xlabel="learning rate")
+        axis.set_xticks(rates, [f"{rate:g}" for rate in rates], fontsize=8, rotation=30)
+        axis.minorticks_off()
+    legend_below(axes[0])
+
+
 def plot_shapes(table: pd.DataFrame) -> Figure:
     """A panel per method of a :func:`eureka_lib.measure.zoo.shape_table`: weight against logit, softmax's in grey."""
     rows = dict(list(table.groupby("method", sort=False)))

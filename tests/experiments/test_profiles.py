@@ -1,6 +1,5 @@
 """Profiles by name, from the environment, and their seeds."""
 
-import pandas as pd
 import pytest
 
 from eureka_lib.benchmark import search
@@ -60,7 +59,7 @@ def test_the_gradient_scaling_baselines_have_fewer_seeds_on_a_laptop():
     ],
 )
 def test_learning_rates_are_those_that_the_search_found(name, tuned):
-    table = pd.read_csv(search.SEARCH_FOLDER / f"{name}.csv")
+    table = search.table_of(name)
     assert set(table["seed"]) == set(search.TUNING_SEEDS) and set(table["learning_rate"]) == set(search.LEARNING_RATES)
     assert table.groupby(["method", "learning_rate"]).size().unique().tolist() == [3], (
         "the same effort for every method"
