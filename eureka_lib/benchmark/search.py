@@ -187,7 +187,7 @@ class Search:
         """Train everything; a row per run."""
         groups = {key: [e.vary(seed=seed) for seed in self.seeds] for key, e in self.groups().items()}
         found = sweep_groups(groups, title=title)
-        rows = pd.DataFrame([self.marks(run) for runs in found.values() for run in runs])
+        rows = pd.DataFrame([self.marks(run) for runs in found.values() for run in runs]).round(4)
         keys = [key if isinstance(key, tuple) else (key,) for key, runs in found.items() for run in runs]
         return pd.DataFrame(keys, columns=self.columns).join(rows)
 
@@ -230,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     name = check_choice("search", parser.parse_args(arguments).name, SEARCHES)
     table = SEARCHES[name].table(name)
     SEARCH_FOLDER.mkdir(parents=True, exist_ok=True)
-    table.round(4).to_csv(SEARCH_FOLDER / f"{name}.csv", index=False, lineterminator="\n")
+    table.to_csv(SEARCH_FOLDER / f"{name}.csv", index=False, lineterminator="\n")
     print(f"{len(table)} runs in {SEARCH_FOLDER / name}.csv")
     if SEARCHES[name].of:
         print(SEARCHES[name].best(table).to_string())
