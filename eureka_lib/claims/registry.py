@@ -1,17 +1,20 @@
 """The claims, and the decorator that makes a rule's effect a row with a verdict.
 
-A rule (:mod:`eureka_lib.claims.rules`) measures an effect; :func:`rule` holds its interval against the rule's threshold
-and says reproduced, not reproduced or undecided (the interval holds both answers), or not testable here (what the claim
-takes for granted is not seen: no plateau, so nothing to shorten). Each notebook saves its rows to
-``figures/claims/<notebook>.json``, from which the scorecard and the gallery are made.
+A rule (:mod:`eureka_lib.claims.rules`) measures an effect; :func:`rule` holds its interval against a threshold. The
+verdict is reproduced or, if the interval lies on the other side, not reproduced; undecided if it holds both answers;
+not testable here if what the claim takes for granted is not seen (no plateau, so nothing to shorten). A verdict says
+its scale: what a smaller profile than the paper's does not reproduce is not seen at this scale (:func:`at_scale`).
+Each notebook saves its rows to ``figures/claims/<notebook>.json``, from which the scorecard, the claims' pages and the
+gallery are made.
 """
 
 import functools
 import inspect
 import json
 import math
+import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import pandas as pd
@@ -21,8 +24,10 @@ from eureka_lib.analysis.compare import Estimate
 
 REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecided"
 NOT_TESTABLE = "not testable here"
+NOT_SEEN = "not seen at this scale"  # what "not reproduced" is called at any other profile than the paper's
+PAPER_PROFILE = "paper"
 VERDICTS = {1: REPRODUCED, -1: NOT_REPRODUCED, 0: UNDECIDED}  # by the side of the threshold on which an interval lies
-OWN_WORDS = {  # of a question of our own
+OWN_WORDS = {  # of a question of ours, which has no scale to fall short of
     REPRODUCED: "holds", NOT_REPRODUCED: "does not hold", UNDECIDED: UNDECIDED, NOT_TESTABLE: NOT_TESTABLE
 }  # fmt: skip
 
@@ -74,7 +79,8 @@ class Effect:
     """What a rule measured on ``n`` runs, in ``words``; ``estimates[0]`` is reported, all of them decide.
 
     ``names`` fill the braces in the rule's texts. If the runs are not ``enough``, nothing is decided; if they are not
-    ``testable``, what the claim takes for granted is not seen in them.
+    ``testable``, what the claim takes for granted is not seen in them. ``censored`` is how many runs had no
+    Eureka-moment (or leap) by the end of the budget, None if the rule does not ask.
     """
 
     estimates: Sequence[Estimate]
@@ -83,6 +89,7 @@ class Effect:
     names: Mapping[str, object] = field(default_factory=dict)
     enough: bool = True
     testable: bool = True
+    censored: int | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,10 @@ class Row:
     figure: str  # the figure that shows it
     part: str = ""  # which part of the claim this is, in two or three words
     about: str = ""  # which of several fixes and regimes it is about, if the claim is judged for more than one
+    asks: str = ""  # what the rule asks, in a word or two: a claim's rows that ask the same are counted together
+    unit: str = ""  # of the value: "share of seeds", "ratio of times" ...
+    supports: str = ""  # the side of the threshold on which the claim has the value: "above 0.5"
+    censored: int | None = None  # runs without an Eureka-moment by the end of the budget, if the rule knows
 
 
 def side_of(
@@ -127,18 +138,20 @@ def agreed(sides: Collection[int]) -> int:
 
 
 def rule(
-    claim: str, statement: str, *, part: str, above: float | None = None, below: float | None = None,
-    off: float | None = None, combine: Callable[[Collection[int]], int] = agreed, about: str = "", figure: str = "",
-    source: str = "",
+    claim: str, statement: str, *, part: str, unit: str, above: float | None = None, below: float | None = None,
+    off: float | None = None, combine: Callable[[Collection[int]], int] = agreed, about: str = "", asks: str = "",
+    figure: str = "", source: str = "",
 ) -> Callable[[Callable[..., Effect]], Callable[..., Row]]:  # fmt: skip
     """Make a function that measures an :class:`Effect` a rule of ``claim``, which gives a :class:`Row`.
 
     The effect's intervals are held against one of ``above``, ``below`` and ``off`` (:func:`side_of`). Where there are
     several, ``combine`` decides: all have to agree, ``min``: one that fails is enough against the claim, ``max``: one
     that holds is enough for it. The texts, and the docstring's first paragraph, which is the row's test, may have
-    braces, which the effect's ``names`` fill. Without ``figure`` and ``source`` the row has the claim's.
+    braces, which the effect's ``names`` fill. ``unit`` is that of the effect's numbers. Without ``figure`` and
+    ``source`` the row has the claim's, without ``asks`` its part's name.
     """
-    (threshold,) = (value for value in (above, below, off) if value is not None)
+    thresholds = {"above": above, "below": below, "other than": off}
+    ((side, threshold),) = ((side, value) for side, value in thresholds.items() if value is not None)
 
     def decorate(measure: Callable[..., Effect]) -> Callable[..., Row]:
         test = " ".join(inspect.getdoc(measure).split("\n\n")[0].split()).removeprefix("The ").removesuffix(".")
@@ -151,11 +164,12 @@ def rule(
             sides = [side_of(estimate.interval, above, below, off) for estimate in effect.estimates]
             verdict = VERDICTS[combine(sides) if effect.enough else 0] if effect.testable else NOT_TESTABLE
             texts = {"claim": claim, "statement": statement, "test": test, "figure": figure or known.figure,
-                     "part": part, "about": about}  # fmt: skip
+                     "part": part, "about": about, "asks": asks or part, "unit": unit}  # fmt: skip
             return Row(
                 verdict=OWN_WORDS[verdict] if known.own else verdict, n=effect.n, effect=effect.words,
                 value=reported.value, interval=reported.interval, threshold=float(threshold), profile="",
-                source=source or known.source, **{key: text.format(**names) for key, text in texts.items()},
+                source=source or known.source, supports=f"{side} {threshold:g}", censored=effect.censored,
+                **{key: text.format(**names) for key, text in texts.items()},
             )  # fmt: skip
 
         return judge
@@ -164,16 +178,40 @@ def rule(
 
 
 def kind_of(verdict: str) -> str:
-    """A verdict in the words for a claim, of which there are three, also if it is about a question of our own."""
-    return {word: kind for kind, word in OWN_WORDS.items()}.get(verdict, verdict)
+    """What a verdict says, whoever asked and at whichever scale: one of the keys of ``OWN_WORDS``."""
+    return {NOT_SEEN: NOT_REPRODUCED, **{word: kind for kind, word in OWN_WORDS.items()}}.get(verdict, verdict)
+
+
+def at_scale(row: Row, profile: str) -> Row:
+    """The row of a profile's notebook: not reproduced is a word for the paper's scale only."""
+    not_seen = row.verdict == NOT_REPRODUCED and profile != PAPER_PROFILE
+    return replace(row, profile=profile, verdict=NOT_SEEN if not_seen else row.verdict)
+
+
+def command(row: Row) -> str:
+    """What repeats it: the notebook with the number of its figure, at its profile."""
+    scale = [] if row.profile == paths.DEFAULT_PROFILE else ["--profile", row.profile]
+    return shlex.join(["./run_all.sh", *scale, row.figure[:2]])
 
 
 def save(rows: Sequence[Row], notebook: str, profile: str) -> Path:
     """Write a notebook's rows to ``claims/<notebook>.json`` in the profile's figures folder."""
     path = paths.figures_dir(profile) / "claims" / f"{notebook}.json"
-    text = json.dumps([_as_json(row) | {"profile": profile} for row in rows], indent=2, allow_nan=False) + "\n"
+    text = json.dumps([_as_json(at_scale(row, profile)) for row in rows], indent=2, allow_nan=False) + "\n"
     paths.write_if_changed(path, text.encode())
     return path
+
+
+def load(path: Path) -> list[Row]:
+    """The rows that :func:`save` wrote; ValueError if there are none in the file.
+
+    Files of older versions, which lack the last fields and knew one word for all scales, are read, too.
+    """
+    try:
+        rows = [Row(**row | {"interval": tuple(row["interval"])}) for row in json.loads(path.read_text("utf-8"))]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} does not hold claims ({error!r}); ./run_all.sh {path.stem} writes it") from error
+    return [at_scale(row, row.profile) for row in rows]
 
 
 def _as_json(row: Row) -> dict:
@@ -183,8 +221,9 @@ def _as_json(row: Row) -> dict:
 
 
 def table(rows: Sequence[Row], profile: str) -> pd.DataFrame:
-    """The rows as a table to show: claim, verdict, what was measured, interval."""
-    shown = pd.DataFrame([asdict(row) for row in rows], columns=[column.name for column in fields(Row)])
+    """The rows as a table to show: claim, verdict, what was measured, interval, its unit and the claim's side."""
+    placed = [asdict(at_scale(row, profile)) for row in rows]
+    shown = pd.DataFrame(placed, columns=[column.name for column in fields(Row)])
     shown["95 % interval"] = [f"{low:.2f} to {high:.2f}" for low, high in shown["interval"]]
-    columns = ["statement", "verdict", "n", "effect", "95 % interval", "test", "profile"]
-    return shown.assign(profile=profile).set_index("claim")[columns]
+    columns = ["statement", "verdict", "n", "effect", "95 % interval", "unit", "supports", "test", "profile"]
+    return shown.set_index("claim")[columns]

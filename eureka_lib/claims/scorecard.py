@@ -4,18 +4,19 @@ Each notebook leaves its rows as data (:mod:`eureka_lib.claims.registry`). Here 
 line per claim (or per fix and regime, where a claim is judged for several), and written into the README.
 """
 
-import json
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 
 import pandas as pd
 
 from eureka_lib import paths
-from eureka_lib.claims.registry import CLAIMS, OWN_WORDS, kind_of
+from eureka_lib.claims.registry import CLAIMS, NOT_SEEN, OWN_WORDS, VERDICTS, command, load
 
 BEGIN, END = "<!-- scorecard: written by notebook 15 -->", "<!-- end of the scorecard -->"
-COLUMNS = ["claim", "part", "about", "statement", "verdict", "n", "effect", "value", "low", "high", "test", "profile",
-           "figure", "notebook"]  # fmt: skip
+COLUMNS = ["claim", "asks", "part", "about", "statement", "verdict", "n", "censored", "effect", "value", "low", "high",
+           "unit", "supports", "test", "profile", "source", "figure", "notebook", "command"]  # fmt: skip
+WORDS = list(dict.fromkeys([*VERDICTS.values(), NOT_SEEN, *OWN_WORDS.values()]))  # all that a verdict may be
 
 
 def read(profile: str) -> pd.DataFrame:
@@ -23,14 +24,11 @@ def read(profile: str) -> pd.DataFrame:
 
     Raises ValueError for a file that does not hold claims, or a claim that the registry does not name.
     """
-    rows = []
-    for file in sorted((paths.figures_dir(profile) / "claims").glob("*.json")):
-        try:
-            for claim in json.loads(file.read_text()):
-                low, high = claim["interval"]
-                rows.append({**claim, "low": low, "high": high, "notebook": file.stem})
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{file} does not hold claims ({error!r}); ./run_all.sh {file.stem} writes it") from error
+    files = sorted((paths.figures_dir(profile) / "claims").glob("*.json"))
+    rows = [
+        asdict(row) | {"low": row.interval[0], "high": row.interval[1], "notebook": file.stem, "command": command(row)}
+        for file in files for row in load(file)
+    ]  # fmt: skip
     table = pd.DataFrame(rows, columns=COLUMNS)
     if unknown := sorted(set(table["claim"]) - set(CLAIMS)):
         raise ValueError(f"unknown claim {unknown[0]!r}; allowed are {', '.join(CLAIMS)}")
@@ -50,9 +48,9 @@ def lines(table: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:
-    """How many verdicts of each kind, a row per claim."""
-    found = pd.crosstab(table["claim"], table["verdict"].map(kind_of))
-    return found.reindex(index=[c for c in CLAIMS if c in found.index], columns=list(OWN_WORDS), fill_value=0)
+    """How many verdicts of each kind that occurs, a row per claim."""
+    found = pd.crosstab(table["claim"], table["verdict"])
+    return found.reindex(index=[c for c in CLAIMS if c in found.index], columns=[w for w in WORDS if w in found])
 
 
 def number(row: Mapping) -> str:

@@ -7,17 +7,19 @@ import pytest
 
 from eureka_lib import paths
 from eureka_lib.claims import registry, scorecard
-from eureka_lib.claims.registry import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Row
+from eureka_lib.claims.registry import NOT_REPRODUCED, NOT_SEEN, REPRODUCED, UNDECIDED, Row
 from eureka_lib.plots import verdicts
 from eureka_lib.plots.page import Page
 
 pytestmark = pytest.mark.usefixtures("house_style")
 ROW = Row("C1", "It waits.", REPRODUCED, 12, "much", 1.0, (0.76, 1.0), "a test", 0.5, "laptop", "abstract",
-            "01_training_loss", "a plateau")  # fmt: skip
+            "01_training_loss", "a plateau", "", "a plateau", "share of seeds", "above 0.5", 3)  # fmt: skip
 
 
 def fix(claim, part, verdict, about, figure="05_survival"):
-    return replace(ROW, claim=claim, part=part, verdict=verdict, about=about, n=40, value=1.25, figure=figure)
+    return replace(
+        ROW, claim=claim, part=part, asks=part, verdict=verdict, about=about, n=40, value=1.25, figure=figure
+    )
 
 
 ROWS = {
@@ -53,7 +55,7 @@ def test_claims_are_read_in_the_order_of_the_page(folder):
     assert table["notebook"].tolist() == ["01_the_eureka_moment", *["05_the_fixes_compared"] * 3, "06_robustness"]
     assert (table["low"] == 0.76).all() and table["value"].tolist() == [1.0, *[1.25] * 4]
     assert scorecard.missing(table) == ["C2", "C3", "C4", "C7", "C8", "Z1", "Z2", "Z3", "S1", "F1", "F2"]
-    assert scorecard.counts(table).loc["C5"].tolist() == [0, 1, 1, 0]
+    assert scorecard.counts(table).loc["C5"].to_dict() == {"reproduced": 0, NOT_SEEN: 1, "undecided": 1}
 
 
 def test_what_is_said_of_one_fix_shares_a_line(folder):
