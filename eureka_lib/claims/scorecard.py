@@ -11,12 +11,30 @@ from dataclasses import asdict
 import pandas as pd
 
 from eureka_lib import paths
-from eureka_lib.claims.registry import CLAIMS, NOT_SEEN, OWN_WORDS, VERDICTS, command, load
+from eureka_lib.claims.registry import (
+    CLAIMS,
+    NOT_REPRODUCED,
+    NOT_SEEN,
+    NOT_TESTABLE,
+    OWN_WORDS,
+    REPRODUCED,
+    UNDECIDED,
+    command,
+    kind_of,
+    load,
+)
 
 BEGIN, END = "<!-- scorecard: written by notebook 15 -->", "<!-- end of the scorecard -->"
 COLUMNS = ["claim", "asks", "part", "about", "statement", "verdict", "n", "censored", "effect", "value", "low", "high",
            "unit", "supports", "test", "profile", "source", "figure", "notebook", "command"]  # fmt: skip
-WORDS = list(dict.fromkeys([*VERDICTS.values(), NOT_SEEN, *OWN_WORDS.values()]))  # all that a verdict may be
+WORDS = [
+    REPRODUCED,
+    NOT_SEEN,
+    NOT_REPRODUCED,
+    UNDECIDED,
+    NOT_TESTABLE,
+    *map(OWN_WORDS.get, (REPRODUCED, NOT_REPRODUCED)),
+]
 
 
 def read(profile: str) -> pd.DataFrame:
@@ -40,6 +58,11 @@ def missing(table: pd.DataFrame) -> list[str]:
     return [claim for claim in CLAIMS if claim not in set(table["claim"])]
 
 
+def asked(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """A claim's rows by what was asked, in the order of the notebooks."""
+    return dict(iter(rows.groupby(rows["asks"].where(rows["asks"] != "", rows["part"]), sort=False)))
+
+
 def lines(table: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
     """The rows by line of the page: (claims, what it is about). What C5 and C6 say of one fix shares a line."""
     shared = table.groupby("about")["claim"].agg(lambda claims: ", ".join(claims.unique()))
@@ -55,8 +78,73 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
 
 def number(row: Mapping) -> str:
     """The row's value with its interval; where the data do not bound a number, it is infinite."""
-    value, low, high = ("\N{INFINITY}" if pd.isna(row[x]) else f"{row[x]:.2f}" for x in ("value", "low", "high"))
-    return "no number" if pd.isna(row["low"]) else f"{value} ({low} to {high})"
+    return (
+        "no number"
+        if pd.isna(row["low"])
+        else f"{_plain(row['value'])} ({_plain(row['low'])} to {_plain(row['high'])})"
+    )
+
+
+def _plain(value: float) -> str:
+    return "\N{INFINITY}" if pd.isna(value) else f"{value:.2f}"
+
+
+def markdown_table(table: pd.DataFrame) -> str:
+    """A table in Markdown, as it is."""
+    rows = [table.columns, ["---"] * table.shape[1], *table.to_numpy()]
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
+
+
+# How one line sums up several rows: *all* of them are counted, and where they disagree it says how many say what. The
+# number is that of one question, named in the registry before the runs (`lead`, or the claim's first): of all its rows,
+# from the least to the greatest, so that no row is chosen for what it says.
+
+
+def tally(rows: pd.DataFrame) -> str:
+    """The verdict of all rows, or how many of them say what."""
+    found = rows["verdict"].value_counts()
+    if len(found) == 1:
+        return found.index[0]
+    positive = OWN_WORDS[REPRODUCED] if CLAIMS[rows["claim"].iloc[0]].own else REPRODUCED
+    others = ", ".join(f"{found[word]} {word}" for word in WORDS if word in found and word != positive)
+    return f"{found.get(positive, 0)} of {len(rows)} {positive} ({others})"
+
+
+def seen(rows: pd.DataFrame) -> str:
+    """The tally in bold, and that of each thing that was asked."""
+    groups, agree = asked(rows), rows["verdict"].nunique() == 1
+    yes = {asks: (group["verdict"].map(kind_of) == REPRODUCED).sum() for asks, group in groups.items()}
+    parts = [
+        f"{asks} {yes[asks]} of {len(group)}"
+        if len(group) > 1
+        else asks
+        if agree
+        else f"{asks} {group['verdict'].iloc[0]}"
+        for asks, group in groups.items()
+    ]
+    return f"**{tally(rows)}**: {'; '.join(parts)}"
+
+
+def leading(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the one thing asked whose number stands for the claim."""
+    groups = asked(rows)
+    return groups.get(CLAIMS[rows["claim"].iloc[0]].lead, next(iter(groups.values())))
+
+
+def measured(rows: pd.DataFrame) -> str:
+    """The leading rows' number with its unit, and where the claim has it."""
+    rows = leading(rows)
+    unit, supports = rows[["unit", "supports"]].iloc[0]
+    value = number(rows.iloc[0])
+    if len(rows) > 1:
+        value = f"{_plain(rows['value'].min())} to {_plain(rows['value'].max())} in {len(rows)} comparisons"
+    return f"{unit} {value}; claimed: {supports}".lstrip()
+
+
+def runs(rows: pd.DataFrame) -> str:
+    """How many runs are behind each of the leading rows."""
+    least, most = leading(rows)["n"].agg(["min", "max"])
+    return f"{least}" if least == most else f"{least} to {most}"
 
 
 def markdown(table: pd.DataFrame) -> str:
