@@ -138,7 +138,7 @@ CLAIMS = {  # in the order of the scorecard
                "made."),
     "Z2": Claim(
         "not in the paper: they remove it, so that at most half of softmax's time is left", "not in the paper",
-        "13_verdicts", short="today's attention variants remove at least half of it",
+        "13_verdicts", short="today's attention variants halve the plateau",
         did="The runs of [Z1](Z1.md), held against half of softmax's time.",
         limits="Other sizes and tasks, as for [Z1](Z1.md)."),
     "Z3": Claim(
@@ -163,6 +163,9 @@ CLAIMS = {  # in the order of the scorecard
         did="As for [F1](F1.md), with the step of the Eureka-moment in the place of yes or no.",
         limits="That nothing can be forecast, as for [F1](F1.md)."),
 }  # fmt: skip
+
+
+PAPER = [claim for claim in CLAIMS if claim.startswith("C")]  # the paper's eight
 
 
 @dataclass(frozen=True)

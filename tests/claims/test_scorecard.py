@@ -7,7 +7,7 @@ import pytest
 
 from eureka_lib import paths
 from eureka_lib.claims import registry, scorecard
-from eureka_lib.claims.registry import NOT_REPRODUCED, NOT_SEEN, REPRODUCED, UNDECIDED, Row
+from eureka_lib.claims.registry import CLAIMS, NOT_REPRODUCED, NOT_SEEN, REPRODUCED, UNDECIDED, Row
 from eureka_lib.plots import verdicts
 from eureka_lib.plots.page import Page
 
@@ -68,12 +68,46 @@ def test_what_is_said_of_one_fix_shares_a_line(folder):
     }
 
 
-def test_the_table_holds_every_number_once(folder):
+def test_a_line_counts_all_rows_and_chooses_none(folder):
+    table = scorecard.read("laptop")
+    c1, c5, c6 = (table[table["claim"] == claim] for claim in ("C1", "C5", "C6"))
+    assert scorecard.tally(c1) == "reproduced" and scorecard.seen(c1) == "**reproduced**"
+    assert scorecard.tally(c5) == "0 of 2 reproduced (1 not seen at this scale, 1 undecided)"
+    assert scorecard.seen(c6) == "**undecided (all 2)**: likelier; a fix"
+    assert scorecard.measured(c1) == "share of seeds 1.00 (0.76 to 1.00); claimed: above 0.5"
+    both = c5.assign(value=[0.5, 2.0])
+    assert scorecard.measured(both) == "share of seeds 0.50 to 2.00 in 2 comparisons; claimed: above 0.5"
+    assert (scorecard.runs(c1), scorecard.runs(both.assign(n=[20, 40]))) == ("12", "20 to 40")
+
+
+def test_one_row_that_holds_does_not_make_a_claim(folder):
+    row = ROWS["05_the_fixes_compared"][0]
+    rows = [replace(row, verdict=REPRODUCED, value=0.1), row, replace(row, asks="speed", verdict=REPRODUCED)]
+    registry.save(rows, "05_the_fixes_compared", "laptop")
+    c5 = scorecard.read("laptop").query("claim == 'C5'")
+    assert scorecard.seen(c5) == ("**2 of 3 reproduced (1 not seen at this scale)**: earlier 1 of 2; speed reproduced")
+    assert scorecard.measured(c5).startswith("share of seeds 0.10 to 1.25 in 2 comparisons")
+
+
+def test_the_table_has_a_line_per_claim(folder):
+    registry.save(
+        [replace(ROW, claim="F1", verdict="holds", figure="14_scores")], "14_forecasting_the_moment", "laptop"
+    )
     text = scorecard.markdown(scorecard.read("laptop"))
-    assert text.count("1.25 (0.76 to 1.00)") == 4 and text.count("1.00 (0.76 to 1.00)") == 1
-    assert text.count(scorecard.CLAIMS["C5"].words) == text.count(scorecard.CLAIMS["C6"].words) == 1
-    assert "| C6: robustness | a fix **undecided** 1.25 (0.76 to 1.00) | 40 | [06](figures/06_warm_up.png) |" in text
-    assert len({line.count("|") for line in text.splitlines()}) == 1
+    paper, beyond = text.split("\n\n")
+    assert [line[:7] for line in paper.splitlines()[2:]] == ["| [C1](", "| [C5](", "| [C6]("]
+    assert beyond.splitlines()[2].startswith("| [F1](figures/claims/F1.md) | a run's first tenth")
+    assert "*(ours)* | **holds** | share of seeds" in beyond and "ours" not in paper
+    assert {line.count("|") for line in text.splitlines() if line} == {6}
+
+
+def test_what_we_find_is_two_sentences(folder):
+    table = scorecard.read("laptop")
+    first, second = scorecard.findings(table).splitlines()
+    assert first == f"At profile `laptop` we see that {CLAIMS['C1'].short} (C1); and in part nothing."
+    assert f"that {CLAIMS['C5'].short} (C5); that {CLAIMS['C6'].short} (C6)." in second
+    some = table.assign(verdict=[UNDECIDED, REPRODUCED, UNDECIDED, UNDECIDED, UNDECIDED])
+    assert f"in part that {CLAIMS['C5'].short} (C5: 1 of 2 verdicts)." in scorecard.findings(some)
 
 
 def test_numbers_that_the_data_do_not_bound():
@@ -106,13 +140,16 @@ def test_what_is_no_claim_is_named(folder):
         scorecard.read("laptop")
 
 
-def test_it_goes_between_its_marks(folder):
+def test_blocks_go_between_their_marks(folder):
     table = scorecard.read("laptop")
-    page = f"before\n{scorecard.BEGIN}\nold\n{scorecard.END}\nafter\n"
+    findings, card = map(scorecard.marks, scorecard.BLOCKS)
+    between = "before\n{}{}{}\nbetween\n{}{}{}\nafter\n"
+    page = between.format(findings[0], "\nold\n", findings[1], card[0], "\n", card[1])
     once = scorecard.into(page, table)
-    assert once == f"before\n{scorecard.BEGIN}\n{scorecard.markdown(table)}\n{scorecard.END}\nafter\n"
+    new = [f"\n{write(table)}\n" for write in scorecard.BLOCKS.values()]
+    assert once == between.format(findings[0], new[0], findings[1], card[0], new[1], card[1])
     assert scorecard.into(once, table) == once
-    with pytest.raises(ValueError, match="no place for the scorecard"):
+    with pytest.raises(ValueError, match="no place for the findings"):
         scorecard.into("before and after", table)
 
 
@@ -125,7 +162,8 @@ def test_the_readme_is_written_by_the_laptops_own_figures_alone(folder, tmp_path
     assert "left alone" in scorecard.write_readme(table, "smoke")
     assert "C2, C3, C4, C7, C8, Z1, Z2, Z3, S1, F1, F2 not judged yet" in scorecard.write_readme(table, "laptop")
     monkeypatch.setattr(scorecard, "CLAIMS", {claim: scorecard.CLAIMS[claim] for claim in ("C1", "C5", "C6")})
-    (tmp_path / "README.md").write_text(f"{scorecard.BEGIN}\n{scorecard.END}\n")
+    empty = "\n".join(mark for block in scorecard.BLOCKS for mark in scorecard.marks(block))
+    (tmp_path / "README.md").write_text(f"{empty}\n")
     assert scorecard.write_readme(table, "laptop") == "README.md now has these verdicts"
     assert scorecard.markdown(table) in (tmp_path / "README.md").read_text()
     assert scorecard.write_readme(table, "laptop") == "README.md has these verdicts already"
