@@ -58,13 +58,6 @@ def missing(table: pd.DataFrame) -> list[str]:
     return [claim for claim in CLAIMS if claim not in set(table["claim"])]
 
 
-def lines(table: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
-    """The rows by line of the page: (claims, what it is about). What C5 and C6 say of one fix shares a line."""
-    shared = table.groupby("about")["claim"].agg(lambda claims: ", ".join(claims.unique()))
-    names = table["claim"].where(table["about"] == "", table["about"].map(shared))
-    return dict(iter(table.groupby([names, "about"], sort=False)))
-
-
 def asked(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """A claim's rows by what was asked, in the order of the notebooks."""
     return dict(iter(rows.groupby(rows["asks"].where(rows["asks"] != "", rows["part"]), sort=False)))

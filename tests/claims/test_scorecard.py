@@ -7,7 +7,7 @@ import pytest
 
 from eureka_lib import paths
 from eureka_lib.claims import registry, scorecard
-from eureka_lib.claims.registry import CLAIMS, NOT_REPRODUCED, NOT_SEEN, REPRODUCED, UNDECIDED, Row
+from eureka_lib.claims.registry import CLAIMS, NOT_REPRODUCED, NOT_SEEN, REPRODUCED, UNDECIDED, Row, kind_of
 from eureka_lib.plots import verdicts
 from eureka_lib.plots.page import Page
 
@@ -58,16 +58,6 @@ def test_claims_are_read_in_the_order_of_the_page(folder):
     assert scorecard.counts(table).loc["C5"].to_dict() == {"reproduced": 0, NOT_SEEN: 1, "undecided": 1}
 
 
-def test_what_is_said_of_one_fix_shares_a_line(folder):
-    grouped = scorecard.lines(scorecard.read("laptop"))
-    assert {key: rows["part"].tolist() for key, rows in grouped.items()} == {
-        ("C1", ""): ["a plateau"],
-        ("C5, C6", "a fix (digits)"): ["earlier", "likelier"],
-        ("C5", "a fix (patterns)"): ["earlier"],
-        ("C6", "robustness"): ["a fix"],
-    }
-
-
 def test_a_line_counts_all_rows_and_chooses_none(folder):
     table = scorecard.read("laptop")
     c1, c5, c6 = (table[table["claim"] == claim] for claim in ("C1", "C5", "C6"))
@@ -116,18 +106,36 @@ def test_numbers_that_the_data_do_not_bound():
     assert scorecard.number({"value": None, "low": None, "high": None}) == "no number"
 
 
-def test_a_tile_for_every_verdict(folder):
+def test_a_mark_for_every_verdict_behind_what_was_asked(folder):
     table = scorecard.read("laptop")
-    texts = [text.get_text() for text in verdicts.plot(table).axes[0].texts]
-    assert sum("\n1." in text for text in texts) == len(table)
-    assert {"\N{MULTIPLICATION X} not reproduced / does not hold", "? undecided"} <= set(texts)
+    figure = verdicts.plot(table)
+    texts = [text.get_text() for text in figure.axes[0].texts if text.get_text()]
+    signs = [verdicts.MARKS[kind_of(verdict)] for verdict in (REPRODUCED, NOT_SEEN, UNDECIDED)]
+    assert [texts.count(sign) for sign in signs] == [2, 2, 4], "one of each is the key"
+    assert {"1 reproduced", "1 not seen at this scale", "3 undecided", CLAIMS["C5"].short, "0 of 2 reproduced"} <= set(
+        texts
+    )
+    after = texts[texts.index("0 of 2 reproduced") + 1 :]
+    assert after[:3] == ["earlier", signs[1], signs[2]]
+
+
+def test_it_is_legible_and_nothing_runs_out_of_it(monkeypatch):
+    monkeypatch.delenv("EUREKA_FIGURES", raising=False)
+    figure = verdicts.plot(scorecard.read("laptop"))
+    figure.canvas.draw()
+    width, height = figure.get_size_inches() * figure.dpi
+    texts = figure.axes[0].texts
+    boxes = [text.get_window_extent() for text in texts if text.get_text()]
+    assert figure.get_size_inches()[0] == 7 and min(text.get_fontsize() for text in texts) >= 7
+    assert all(0 <= box.x0 and box.x1 <= width and 0 <= box.y0 and box.y1 <= height for box in boxes)
+    assert not any(a.padded(-1).overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
 def test_nothing_judged_yet(tmp_path, monkeypatch):
     monkeypatch.setenv("EUREKA_FIGURES", str(tmp_path))
     table = scorecard.read("smoke")
     assert scorecard.missing(table) == list(scorecard.CLAIMS)
-    assert scorecard.counts(table).empty and not scorecard.lines(table)
+    assert scorecard.counts(table).empty
     assert "no notebook has judged" in verdicts.plot(table).axes[0].texts[-1].get_text()
 
 
