@@ -9,7 +9,7 @@ import pytest
 from nbclient import NotebookClient
 
 from eureka_lib import paths
-from eureka_lib.claims import scorecard
+from eureka_lib.claims.pages import LAPTOP_MINUTES
 from eureka_lib.store import RunStore
 from eureka_lib.store.contents import sound_runs
 
@@ -17,8 +17,22 @@ README = (paths.ROOT / "README.md").read_text()
 
 
 def test_it_is_short():
-    text = README[: README.index(scorecard.BEGIN)] + README[README.index(scorecard.END) :]
-    assert len(text.splitlines()) <= 130
+    assert len(README.splitlines()) <= 130
+    cells = [cell.strip() for line in README.splitlines() if line.startswith("|") for cell in line.split("|")]
+    assert max(map(len, cells)) <= 160
+
+
+def test_it_answers_in_the_order_in_which_a_newcomer_asks():
+    headings = re.findall(r"^## (.*)$", README, re.MULTILINE)
+    assert headings == ["What we find", "Two commands", "How to read, teach", "How to extend", "The notebooks", "Cite"]
+    assert README.index("![") < README.index("## What we find")
+
+
+def test_its_list_of_notebooks_is_complete():
+    listed = re.findall(r"\| \[(\w+)\]\(notebooks/\1\.ipynb\).* \| [\d.]+ \| ([\d.]+) \|$", README, re.MULTILINE)
+    assert sorted(name for name, _ in listed) == sorted(path.stem for path in paths.NOTEBOOKS.glob("[0-9]*.ipynb"))
+    minutes = {name[:2]: float(laptop) for name, laptop in listed}
+    assert LAPTOP_MINUTES.items() <= minutes.items()
 
 
 def test_its_links_lead_to_files():

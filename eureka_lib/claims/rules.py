@@ -5,6 +5,7 @@ interval is held against, and makes the row with the verdict. The docstring is t
 the row, with the names in braces filled. Nothing is softened afterwards.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -28,6 +29,7 @@ from eureka_lib.store.runs import Groups
 AT_ONCE_SHARE = 0.05  # "at once": within this share of the ViT's budget (the paper's ResNet: 5,000 of 117,000 steps)
 PUBLISHED_RATIO = 0.08  # the ResNet's time over the ViT's: about 5,000 of 61,000 steps
 MAJORITY = 0.5
+SHARE, TIMES, ODDS = "share of seeds", "ratio of times", "odds ratio"  # units
 FIX_NAMES = {name: method.fix for name, method in METHODS.items() if method.fix}
 CLOSE_TO_BASELINE = 0.95  # "95 % of the baseline": share of its mean final accuracy
 FEWEST_RUNS = 6  # of fewer, or pairs of them, all lie on one side by chance in more than 5 % of cases
@@ -42,7 +44,9 @@ GUESS = 0.5  # what a constant forecast gets
 # ---- C1, C7, C8: the phenomenon
 
 
-@rule("{claim}", "There is a long plateau in {what}.", part="plateau", about="{about}", above=MAJORITY)
+@rule(
+    "{claim}", "There is a long plateau in {what}.", part="plateau", about="{about}", above=MAJORITY, unit=SHARE,
+)  # fmt: skip
 def long_plateau(runs: Sequence[Run], study: Study = TWO_STEP) -> Effect:
     """The Wilson interval of the share of seeds on the plateau for at least {long:.0%} of the budget.
 
@@ -54,10 +58,10 @@ def long_plateau(runs: Sequence[Run], study: Study = TWO_STEP) -> Effect:
         f"{long} of {len(runs)} seeds on the plateau ({study.plateau}) for at least {PLATEAU_SHARE:.0%} of the budget; "
         f"{happened} of {len(runs)} Eureka-moments in all, {step_text(median_step(leaps))}"
     )
-    return Effect([_rate(long, len(runs))], len(runs), words, _names(study))
+    return Effect([_rate(long, len(runs))], len(runs), words, _names(study), censored=len(runs) - happened)
 
 
-@rule("{claim}", "The plateau ends abruptly in {what}.", part="jump", about="{about}", above=MAJORITY)
+@rule("{claim}", "The plateau ends abruptly in {what}.", part="jump", about="{about}", above=MAJORITY, unit=SHARE)
 def abrupt_jump(runs: Sequence[Run], study: Study = TWO_STEP) -> Effect:
     """The Wilson interval of the share of seeds that leave a long plateau in less time than they lay there.
 
@@ -66,12 +70,12 @@ def abrupt_jump(runs: Sequence[Run], study: Study = TWO_STEP) -> Effect:
     """
     long = [run for run in runs if study.plateau.is_long(run)]
     left = [run for run in long if study.plateau.leap(run).happened]
-    abrupt = sum(map(study.plateau.is_abrupt, left))
+    abrupt, censored = sum(map(study.plateau.is_abrupt, left)), len(long) - len(left)
     words = (
         f"{abrupt} of {len(left)} seeds that left a long plateau ({study.plateau}) did so in less time than they lay "
-        f"there; {len(long) - len(left)} of {len(long)} had no Eureka-moment by the end of the budget"
+        f"there; {censored} of {len(long)} had no Eureka-moment by the end of the budget"
     )
-    return Effect([_rate(abrupt, len(left))], len(left), words, _names(study))
+    return Effect([_rate(abrupt, len(left))], len(left), words, _names(study), censored=censored)
 
 
 def _names(study: Study) -> dict[str, str]:
@@ -82,7 +86,10 @@ def _names(study: Study) -> dict[str, str]:
 # ---- C2, C3: other networks, single steps, probes
 
 
-@rule("C2", "A convolutional network (ResNet) has no such plateau on the same task.", part="no plateau", above=MAJORITY)
+@rule(
+    "C2", "A convolutional network (ResNet) has no such plateau on the same task.", part="no plateau", above=MAJORITY,
+    unit=SHARE,
+)  # fmt: skip
 def no_plateau_without_attention(resnets: Sequence[Run], vits: Sequence[Run]) -> Effect:
     """The Wilson interval of the share of ResNet9 seeds with an EM within {at_once:.0%} of the ViT's budget.
 
@@ -99,10 +106,14 @@ def no_plateau_without_attention(resnets: Sequence[Run], vits: Sequence[Run]) ->
         f"the budget), over the ViT's: {compare.time_ratio(worst, others)}, in the paper's curves about "
         f"{PUBLISHED_RATIO:g}; log-rank p = {log_rank(worst, others):.2g}"
     )
-    return Effect([_rate(quick, len(moments))], len(moments), words, {"at_once": AT_ONCE_SHARE})
+    names = {"at_once": AT_ONCE_SHARE}
+    return Effect([_rate(quick, len(moments))], len(moments), words, names, censored=_censored(moments))
 
 
-@rule("S1", "Each step alone is learned at once: the {which}.", part="{which} alone", above=MAJORITY)
+@rule(
+    "S1", "Each step alone is learned at once: the {which}.", part="{which} alone", asks="at once", above=MAJORITY,
+    unit=SHARE,
+)  # fmt: skip
 def single_step_at_once(runs: Sequence[Run], which: str, budget: int) -> Effect:
     """The Wilson interval of the share of seeds with an EM within {at_once:.0%} of the budget.
 
@@ -114,12 +125,13 @@ def single_step_at_once(runs: Sequence[Run], which: str, budget: int) -> Effect:
         f"{quick} of {len(moments)} seeds have their EM within {limit:.0f} steps of {budget}; "
         f"{step_text(median_step(moments))}"
     )
-    return Effect([_rate(quick, len(moments))], len(moments), words, {"which": which, "at_once": AT_ONCE_SHARE})
+    names = {"which": which, "at_once": AT_ONCE_SHARE}
+    return Effect([_rate(quick, len(moments))], len(moments), words, names, censored=_censored(moments))
 
 
 @rule(
     "C3", "The plateau comes from the multi-step structure: two steps take longer together than alone.",
-    part="together slower", below=1, combine=min,
+    part="together slower", below=1, combine=min, unit=TIMES,
 )  # fmt: skip
 def slower_together(controls: Mapping[str, Sequence[Run]], runs: Sequence[Run]) -> Effect:
     """The intervals of the ratios at {confidence:.1%}, which is 95 % for all (Bonferroni), all below 1.
@@ -133,7 +145,8 @@ def slower_together(controls: Mapping[str, Sequence[Run]], runs: Sequence[Run]) 
     )
     n = len(runs) + sum(map(len, controls.values()))
     slowest_first = sorted(ratios.values(), key=lambda ratio: -ratio.value)
-    return Effect(slowest_first, n, words, {"confidence": confidence})
+    censored = _censored(*map(_leaps, [runs, *controls.values()]))
+    return Effect(slowest_first, n, words, {"confidence": confidence}, censored=censored)
 
 
 # The next two take probes of *every* run's last block at one step before its EM: the kept step nearest to half of the
@@ -142,7 +155,8 @@ def slower_together(controls: Mapping[str, Sequence[Run]], runs: Sequence[Run]) 
 
 @rule(
     "C3", "The information is there: each input is recognised long before the Eureka-moment.",
-    part="inputs recognised", above=RECOGNISED, figure="08_every_run", source="diagnostics, appendix",
+    part="inputs recognised", above=RECOGNISED, unit="accuracy", figure="08_every_run",
+    source="diagnostics, appendix",
 )  # fmt: skip
 def information_is_there(accuracies: Sequence[float], untrained: Sequence[float]) -> Effect:
     """The interval over runs of the mean accuracy, above {threshold:g}.
@@ -160,7 +174,8 @@ def information_is_there(accuracies: Sequence[float], untrained: Sequence[float]
 
 @rule(
     "C3", "The comparison is not made yet: before the Eureka-moment CLS does not know which target counts.",
-    part="not compared yet", below=NOT_YET_MADE, figure="08_every_run", source="diagnostics, appendix",
+    part="not compared yet", below=NOT_YET_MADE, unit="accuracy", figure="08_every_run",
+    source="diagnostics, appendix",
 )  # fmt: skip
 def comparison_is_not_made(accuracies: Sequence[float], afterwards: Sequence[float]) -> Effect:
     """The interval over runs of the mean accuracy, below {threshold:g}.
@@ -183,7 +198,7 @@ def comparison_is_not_made(accuracies: Sequence[float], afterwards: Sequence[flo
 
 @rule(
     "C4", "On the plateau W_Q and W_K are starved of gradient, while W_V gets plenty.", part="queries, keys starve",
-    above=1, combine=min,
+    above=1, combine=min, unit="ratio of gradients",
 )  # fmt: skip
 def starved(runs: Sequence[Run], sizes: pd.DataFrame) -> Effect:
     """The intervals over runs of both ratios, above 1 (the row has the smaller ratio's).
@@ -204,7 +219,7 @@ def starved(runs: Sequence[Run], sizes: pd.DataFrame) -> Effect:
 
 @rule(
     "C4", "The softmax is the cause: with NormSoftmax, W_Q and W_K are starved less.", part="softmax is the cause",
-    above=1,
+    above=1, unit="ratio of gradient ratios",
 )  # fmt: skip
 def because_of_softmax(runs: Sequence[Run], others: Sequence[Run], sizes: pd.DataFrame) -> Effect:
     """The interval over seeds of the paired ratio, above 1.
@@ -225,7 +240,7 @@ def because_of_softmax(runs: Sequence[Run], others: Sequence[Run], sizes: pd.Dat
 
 @rule(
     "C4", "Attention is ill-distributed on the plateau: more even than after the Eureka-moment.", part="too even",
-    above=0, figure="07_entropy",
+    above=0, unit="difference of entropies", figure="07_entropy",
 )  # fmt: skip
 def ill_distributed(runs: Sequence[Run], sizes: pd.DataFrame) -> Effect:
     """The interval over runs of the paired difference, above 0.
@@ -265,7 +280,7 @@ def earlier(
             for level in plateau.thresholds]  # fmt: skip
 
 
-@rule("C5", "{name} alleviates the plateau.", part="earlier", about="{name}", below=1)
+@rule("C5", "{name} alleviates the plateau.", part="earlier", about="{name}", below=1, unit=TIMES)
 def alleviates(runs: Sequence[Run], baseline: Sequence[Run], name: str, confidence: float = 0.95) -> Effect:
     """The interval of the ratio of restricted mean EM times at {confidence:.1%}, below 1 under both EM thresholds."""
     ratio, strict = earlier(runs, baseline, confidence=confidence)
@@ -280,7 +295,7 @@ def alleviates(runs: Sequence[Run], baseline: Sequence[Run], name: str, confiden
 
 @rule(
     "C6", "{name} needs fewer training steps (v1: 95 % of the baseline in 20 % of the steps).", part="fewer steps",
-    about="{name}", below=1,
+    about="{name}", below=1, unit=TIMES,
 )  # fmt: skip
 def fewer_steps(runs: Sequence[Run], baseline: Sequence[Run], name: str, confidence: float = 0.95) -> Effect:
     """The interval of the ratio of restricted mean times at {confidence:.1%}, below 1.
@@ -295,7 +310,9 @@ def fewer_steps(runs: Sequence[Run], baseline: Sequence[Run], name: str, confide
     return _against(runs, baseline, [ratio], words, name, confidence)
 
 
-@rule("C6", "{name} makes learning the intermediate task likelier.", part="likelier", about="{name}", above=1)
+@rule(
+    "C6", "{name} makes learning the intermediate task likelier.", part="likelier", about="{name}", above=1, unit=ODDS
+)
 def likelier(runs: Sequence[Run], baseline: Sequence[Run], name: str, confidence: float = 0.95) -> Effect:
     """The exact interval of the odds ratio at {confidence:.1%}, above 1 under both EM thresholds."""
     estimates = _odds(runs, baseline, confidence)
@@ -303,7 +320,10 @@ def likelier(runs: Sequence[Run], baseline: Sequence[Run], name: str, confidence
     return _against(runs, baseline, estimates, words, name, confidence)
 
 
-@rule("C6", "{name} gives a higher final accuracy.", part="more accurate", about="{name}", above=0)
+@rule(
+    "C6", "{name} gives a higher final accuracy.", part="more accurate", about="{name}", above=0,
+    unit="difference of accuracies",
+)  # fmt: skip
 def more_accurate(runs: Sequence[Run], baseline: Sequence[Run], name: str, confidence: float = 0.95) -> Effect:
     """The interval of the difference of mean final accuracies at {confidence:.1%}, above 0."""
     difference = compare.mean_difference(_final(runs), _final(baseline), confidence)
@@ -325,10 +345,15 @@ def _against(
     confidence: float,
 ) -> Effect:  # fmt: skip
     names = {"name": name, "confidence": confidence}
-    return Effect(estimates, len(runs) + len(baseline), words, names, testable=has_plateau(baseline))
+    censored = _censored(_leaps(runs), _leaps(baseline))
+    testable = has_plateau(baseline)
+    return Effect(estimates, len(runs) + len(baseline), words, names, testable=testable, censored=censored)
 
 
-@rule("{claim}", "{name} helps in {about}.", part="{name}", about="{about}", below=1, figure="{notebook}_times")
+@rule(
+    "{claim}", "{name} helps in {about}.", part="{name}", about="{about}", asks="earlier with a fix", below=1,
+    unit=TIMES, figure="{notebook}_times",
+)  # fmt: skip
 def helps(method: str, runs: Sequence[Run], baseline: Sequence[Run], study: Study) -> Effect:
     """The interval of the ratio of restricted mean times to the leap, below 1 under all its thresholds.
 
@@ -347,7 +372,9 @@ def helps(method: str, runs: Sequence[Run], baseline: Sequence[Run], study: Stud
         f"{plateau.band[1]:g}, just off the plateau, over softmax's: {leaving}"
     )
     names = _names(study) | {"name": FIX_NAMES[method]}
-    return Effect(ratios, len(runs) + len(baseline), words, names, testable=has_plateau(baseline, study))
+    censored = _censored(_leaps(runs, plateau), _leaps(baseline, plateau))
+    testable = has_plateau(baseline, study)
+    return Effect(ratios, len(runs) + len(baseline), words, names, testable=testable, censored=censored)
 
 
 def _shortened(method: str, runs: Sequence[Run], baseline: Sequence[Run], confidence: float) -> Effect:
@@ -364,8 +391,9 @@ def _shortened(method: str, runs: Sequence[Run], baseline: Sequence[Run], confid
     return _against(runs, baseline, [ratio, strict], words, short_label_of(method), confidence)
 
 
-shortens = rule("Z1", "{name} shortens the plateau.", part="{name}", below=SHORTER)(_shortened)
-removes = rule("Z2", "{name} removes the plateau.", part="{name}", below=REMOVED)(_shortened)
+_of_a_variant = functools.partial(rule, part="{name}", unit=TIMES)
+shortens = _of_a_variant("Z1", "{name} shortens the plateau.", asks="shorter", below=SHORTER)(_shortened)
+removes = _of_a_variant("Z2", "{name} removes the plateau.", asks="removed", below=REMOVED)(_shortened)
 
 
 def judge_zoo(groups: Groups) -> list[Row]:
@@ -378,7 +406,7 @@ def judge_zoo(groups: Groups) -> list[Row]:
 
 @rule(
     "Z3", "With QR's doubly stochastic attention more seeds have their Eureka-moment than with softmax.", part="QR",
-    above=1,
+    asks="likelier", above=1, unit=ODDS,
 )  # fmt: skip
 def qr_jumps_more_often(groups: Mapping[tuple[str, float], Sequence[Run]]) -> Effect:
     """The exact interval of the odds ratio, above 1 under both EM thresholds.
@@ -396,12 +424,13 @@ def qr_jumps_more_often(groups: Mapping[tuple[str, float], Sequence[Run]]) -> Ef
         f"EMs in the budget: {_counts(qr, softmax)}, over all learning rates; odds ratio {estimates[0]}; published: "
         f"{theirs} of {of} against {theirs0} of {of}"
     )
-    return Effect(estimates, len(qr) + len(softmax), words)
+    censored = _censored(_leaps(qr), _leaps(softmax))
+    return Effect(estimates, len(qr) + len(softmax), words, censored=censored)
 
 
 @rule(
-    "C5", "Temperature matters.", part="scale x {scale:g}", about="temperature", off=1, combine=max,
-    figure="03_fixed_temperature",
+    "C5", "Temperature matters.", part="scale x {scale:g}", about="temperature", asks="temperature", off=1, combine=max,
+    unit=TIMES, figure="03_fixed_temperature",
 )  # fmt: skip
 def temperature_matters(groups: Mapping[float, Sequence[Run]]) -> Effect:
     """The interval of the ratio at {confidence:.1%}, which is 95 % for all {scales} scales (Bonferroni).
@@ -421,12 +450,13 @@ def temperature_matters(groups: Mapping[float, Sequence[Run]]) -> Effect:
     )
     names = {"scale": farthest[0], "confidence": confidence, "scales": len(others)}
     n, testable = sum(map(len, groups.values())), has_plateau(groups[1])
-    return Effect([ratios[scale] for scale in farthest], n, words, names, testable=testable)
+    censored = _censored(*map(_leaps, groups.values()))
+    return Effect([ratios[scale] for scale in farthest], n, words, names, testable=testable, censored=censored)
 
 
 @rule(
-    "C6", "{name} is more robust to hyper-parameters.", part="{name}", about="robustness", above=0,
-    figure="06_learning_rate_weight_decay",
+    "C6", "{name} is more robust to hyper-parameters.", part="{name}", about="robustness", asks="more robust", above=0,
+    unit="difference of EM rates", figure="06_learning_rate_weight_decay",
 )  # fmt: skip
 def more_robust(rates: pd.DataFrame, method: str, baseline: Sequence[Run]) -> Effect:
     """The interval over cells of the mean difference of EM rates, above 0.
@@ -449,7 +479,7 @@ def more_robust(rates: pd.DataFrame, method: str, baseline: Sequence[Run]) -> Ef
 FORECASTS = {WHETHER: ("F1", "whether the Eureka-moment comes within the budget"), WHEN: ("F2", "when it comes")}
 
 
-@rule("{claim}", "The beginning of a run forecasts {what}.", part="better than a guess", above=GUESS)
+@rule("{claim}", "The beginning of a run forecasts {what}.", part="better than a guess", above=GUESS, unit="{measure}")
 def forecasts(judged: pd.DataFrame, question: str) -> Effect:
     """The interval over held-out runs of the {measure}, above {threshold:g}.
 
@@ -466,7 +496,7 @@ def forecasts(judged: pd.DataFrame, question: str) -> Effect:
 
 @rule(
     "{claim}", "A look inside the network forecasts {what} better than the losses alone.",
-    part="better than the losses", above=0,
+    part="better than the losses", above=0, unit="difference in {measure}",
 )  # fmt: skip
 def tells_more_than_the_losses(judged: pd.DataFrame, question: str) -> Effect:
     """The interval over held-out runs of the paired difference of the {measure}, above 0.
@@ -505,6 +535,11 @@ def _enough(row: dict) -> bool:
 def step_text(median: float | None) -> str:
     """A median step in words; None: fewer than half of the runs had their EM."""
     return "median EM step " + ("not reached" if median is None else f"{median:.0f}")
+
+
+def _censored(*groups: Sequence[Moment]) -> int:
+    """How many runs of all the groups had no leap by the end of the budget."""
+    return sum(not moment.happened for group in groups for moment in group)
 
 
 def _leaps(runs: Sequence[Run], plateau: Plateau = ACCURACY, threshold: float | None = None) -> list[Moment]:

@@ -1,21 +1,40 @@
 """The scorecard: every verdict of every notebook on one page.
 
-Each notebook leaves its rows as data (:mod:`eureka_lib.claims.registry`). Here they are read back, grouped into one
-line per claim (or per fix and regime, where a claim is judged for several), and written into the README.
+Each notebook leaves its rows as data (:mod:`eureka_lib.claims.registry`). Here they are read back and summed up, in one
+line per claim and in two sentences, which are written into the README.
 """
 
-import json
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 
 import pandas as pd
 
 from eureka_lib import paths
-from eureka_lib.claims.registry import CLAIMS, OWN_WORDS, kind_of
+from eureka_lib.claims.registry import (
+    CLAIMS,
+    NOT_REPRODUCED,
+    NOT_SEEN,
+    NOT_TESTABLE,
+    OWN_WORDS,
+    PAPER,
+    REPRODUCED,
+    UNDECIDED,
+    command,
+    kind_of,
+    load,
+)
 
-BEGIN, END = "<!-- scorecard: written by notebook 15 -->", "<!-- end of the scorecard -->"
-COLUMNS = ["claim", "part", "about", "statement", "verdict", "n", "effect", "value", "low", "high", "test", "profile",
-           "figure", "notebook"]  # fmt: skip
+COLUMNS = ["claim", "asks", "part", "about", "statement", "verdict", "n", "censored", "effect", "value", "low", "high",
+           "unit", "supports", "test", "profile", "source", "figure", "notebook", "command"]  # fmt: skip
+WORDS = [
+    REPRODUCED,
+    NOT_SEEN,
+    NOT_REPRODUCED,
+    UNDECIDED,
+    NOT_TESTABLE,
+    *map(OWN_WORDS.get, (REPRODUCED, NOT_REPRODUCED)),
+]
 
 
 def read(profile: str) -> pd.DataFrame:
@@ -23,14 +42,11 @@ def read(profile: str) -> pd.DataFrame:
 
     Raises ValueError for a file that does not hold claims, or a claim that the registry does not name.
     """
-    rows = []
-    for file in sorted((paths.figures_dir(profile) / "claims").glob("*.json")):
-        try:
-            for claim in json.loads(file.read_text()):
-                low, high = claim["interval"]
-                rows.append({**claim, "low": low, "high": high, "notebook": file.stem})
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{file} does not hold claims ({error!r}); ./run_all.sh {file.stem} writes it") from error
+    files = sorted((paths.figures_dir(profile) / "claims").glob("*.json"))
+    rows = [
+        asdict(row) | {"low": row.interval[0], "high": row.interval[1], "notebook": file.stem, "command": command(row)}
+        for file in files for row in load(file)
+    ]  # fmt: skip
     table = pd.DataFrame(rows, columns=COLUMNS)
     if unknown := sorted(set(table["claim"]) - set(CLAIMS)):
         raise ValueError(f"unknown claim {unknown[0]!r}; allowed are {', '.join(CLAIMS)}")
@@ -42,51 +58,148 @@ def missing(table: pd.DataFrame) -> list[str]:
     return [claim for claim in CLAIMS if claim not in set(table["claim"])]
 
 
-def lines(table: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
-    """The rows by line of the page: (claims, what it is about). What C5 and C6 say of one fix shares a line."""
-    shared = table.groupby("about")["claim"].agg(lambda claims: ", ".join(claims.unique()))
-    names = table["claim"].where(table["about"] == "", table["about"].map(shared))
-    return dict(iter(table.groupby([names, "about"], sort=False)))
+def asked(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """A claim's rows by what was asked, in the order of the notebooks."""
+    return dict(iter(rows.groupby(rows["asks"].where(rows["asks"] != "", rows["part"]), sort=False)))
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:
-    """How many verdicts of each kind, a row per claim."""
-    found = pd.crosstab(table["claim"], table["verdict"].map(kind_of))
-    return found.reindex(index=[c for c in CLAIMS if c in found.index], columns=list(OWN_WORDS), fill_value=0)
+    """How many verdicts of each kind that occurs, a row per claim."""
+    found = pd.crosstab(table["claim"], table["verdict"])
+    return found.reindex(index=[c for c in CLAIMS if c in found.index], columns=[w for w in WORDS if w in found])
 
 
 def number(row: Mapping) -> str:
     """The row's value with its interval; where the data do not bound a number, it is infinite."""
-    value, low, high = ("\N{INFINITY}" if pd.isna(row[x]) else f"{row[x]:.2f}" for x in ("value", "low", "high"))
-    return "no number" if pd.isna(row["low"]) else f"{value} ({low} to {high})"
+    return (
+        "no number"
+        if pd.isna(row["low"])
+        else f"{_plain(row['value'])} ({_plain(row['low'])} to {_plain(row['high'])})"
+    )
+
+
+def _plain(value: float) -> str:
+    return "\N{INFINITY}" if pd.isna(value) else f"{value:.2f}"
+
+
+def markdown_table(table: pd.DataFrame) -> str:
+    """A table in Markdown, as it is."""
+    rows = [table.columns, ["---"] * table.shape[1], *table.to_numpy()]
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
+
+
+# How one line sums up several rows: *all* of them are counted, and where they disagree it says how many say what. The
+# number is that of one question, named in the registry before the runs (`lead`, or the claim's first): of all its rows,
+# from the least to the greatest, so that no row is chosen for what it says.
+
+
+def share(rows: pd.DataFrame) -> str:
+    """The verdict of all rows, or how many of them hold."""
+    if rows["verdict"].nunique() == 1:
+        return rows["verdict"].iloc[0]
+    positive = OWN_WORDS[REPRODUCED] if CLAIMS[rows["claim"].iloc[0]].own else REPRODUCED
+    return f"{(rows['verdict'] == positive).sum()} of {len(rows)} {positive}"
+
+
+def tally(rows: pd.DataFrame) -> str:
+    """The same, and what the others say."""
+    found = rows["verdict"].value_counts()
+    if len(found) == 1:
+        return share(rows) + (f" (all {len(rows)})" if len(rows) > 1 else "")
+    others = [f"{found[word]} {word}" for word in WORDS if word in found and kind_of(word) != REPRODUCED]
+    return f"{share(rows)} ({', '.join(others)})"
+
+
+def seen(rows: pd.DataFrame) -> str:
+    """The tally in bold and, of a claim that asks several things, what became of each."""
+    groups, disagree = asked(rows), rows["verdict"].nunique() > 1
+    parts = [f"{asks} {_brief(group)}" if disagree else asks for asks, group in groups.items()]
+    return f"**{tally(rows)}**" + (f": {'; '.join(parts)}" if len(parts) > 1 else "")
+
+
+def _brief(rows: pd.DataFrame) -> str:
+    yes = (rows["verdict"].map(kind_of) == REPRODUCED).sum()
+    return f"{yes} of {len(rows)}" if len(rows) > 1 else rows["verdict"].iloc[0]
+
+
+def leading(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the one thing asked whose number stands for the claim."""
+    groups = asked(rows)
+    return groups.get(CLAIMS[rows["claim"].iloc[0]].lead, next(iter(groups.values())))
+
+
+def measured(rows: pd.DataFrame) -> str:
+    """The leading rows' number with its unit, and where the claim has it."""
+    rows = leading(rows)
+    unit, supports = rows[["unit", "supports"]].iloc[0]
+    value = number(rows.iloc[0])
+    if len(rows) > 1:
+        value = f"{_plain(rows['value'].min())} to {_plain(rows['value'].max())} in {len(rows)} comparisons"
+    return f"{unit} {value}; claimed: {supports}".lstrip()
+
+
+def runs(rows: pd.DataFrame) -> str:
+    """How many runs are behind each of the leading rows."""
+    least, most = leading(rows)["n"].agg(["min", "max"])
+    return f"{least}" if least == most else f"{least} to {most}"
+
+
+def line(claim: str, rows: pd.DataFrame) -> str:
+    """A claim's line of the scorecard, in Markdown."""
+    name = f"[{claim}](figures/claims/{claim}.md)"
+    ours = " *(ours)*" if CLAIMS[claim].own else ""
+    return f"| {name} | {CLAIMS[claim].short}{ours} | {seen(rows)} | {measured(rows)} | {runs(rows)} |"
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """The page as a Markdown table: claim, what was measured with its verdicts, runs, figures."""
-    rows = ["| claim | measured: part, verdict, value (95 % interval) | n | figure |", "|---|---|---|---|"]
-    said = set()
-    for (claims, about), group in lines(table).items():
-        new = [f"**{claim}**: {CLAIMS[claim].words}" for claim in claims.split(", ") if claim not in said]
-        said |= set(claims.split(", "))
-        if about:  # one of several lines: the claim stands above them
-            rows += [f"| {claim} | | | |" for claim in new]
-        measured = "; ".join(f"{row['part']} **{row['verdict']}** {number(row)}" for _, row in group.iterrows())
-        runs = ", ".join(dict.fromkeys(str(n) for n in group["n"]))
-        pictures = ", ".join(f"[{name[:2]}](figures/{name}.png)" for name in dict.fromkeys(group["figure"]))
-        rows.append(f"| {f'{claims}: {about}' if about else new[0]} | {measured} | {runs} | {pictures} |")
-    return "\n".join(rows)
+    """The scorecard in Markdown: a table of the paper's claims, and one of what is beyond it."""
+    head = "| | {} | at this scale | number (95 % interval) | runs |\n|---|---|---|---|---|"
+    lines = {claim: line(claim, rows) for claim, rows in table.groupby("claim", sort=False)}
+    paper = [text for claim, text in lines.items() if claim in PAPER]
+    beyond = [text for claim, text in lines.items() if claim not in PAPER]
+    return "\n".join([head.format("the paper's claim"), *paper, "", head.format("beyond the paper"), *beyond])
+
+
+def findings(table: pd.DataFrame) -> str:
+    """What became of the paper's claims, in two sentences: the ones seen, also in part, and the others."""
+    whole, part, none = [], [], []
+    for claim, rows in table[table["claim"].isin(PAPER)].groupby("claim", sort=False):
+        yes, n = (rows["verdict"] == REPRODUCED).sum(), len(rows)
+        count = f": {yes} of {n} verdicts" if 0 < yes < n else ""
+        (whole if yes == n else part if yes else none).append(f"that {CLAIMS[claim].short} ({claim}{count})")
+    profile = table["profile"].iloc[0]
+    return (
+        f"At profile `{profile}` we see {_listed(whole)}; and in part {_listed(part)}.\n"
+        f"We do not see, or cannot decide, {_listed(none)}."
+    )
+
+
+def _listed(clauses: list[str]) -> str:
+    return "; ".join(clauses) or "nothing"
+
+
+BLOCKS = {"findings": findings, "scorecard": markdown}  # of the README
+
+
+def marks(block: str) -> tuple[str, str]:
+    """The lines between which a block stands."""
+    return f"<!-- {block}: written by notebook 15 -->", f"<!-- end of the {block} -->"
 
 
 def into(text: str, table: pd.DataFrame) -> str:
-    """A page's ``text`` with the scorecard between its two marks; ValueError if it does not have them."""
-    pattern = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", re.DOTALL)
-    if not pattern.search(text):
-        raise ValueError(f"the page has no place for the scorecard: it needs the lines {BEGIN} and {END}")
-    return pattern.sub(lambda _: f"{BEGIN}\n{markdown(table)}\n{END}", text)
+    """A page's ``text`` with each block between its two marks; ValueError if it does not have them."""
+    for block, write in BLOCKS.items():
+        begin, end = marks(block)
+        pattern = re.compile(f"{re.escape(begin)}\n.*?{re.escape(end)}", re.DOTALL)
+        if not pattern.search(text):
+            raise ValueError(f"the page has no place for the {block}: it needs the lines {begin} and {end}")
+        before, after = pattern.split(text, maxsplit=1)
+        text = f"{before}{begin}\n{write(table)}\n{end}{after}"
+    return text
 
 
 def write_readme(table: pd.DataFrame, profile: str) -> str:
-    """Write the scorecard into the README, and say what was done.
+    """Write the findings and the scorecard into the README, and say what was done.
 
     Only the laptop's verdicts, only into the checkout whose figures they are, and only if all claims are judged.
     """

@@ -54,6 +54,7 @@ def test_a_plateau_and_a_jump_whatever_tells_them(judge):
     assert verdicts(*[NEVER] * 10) == ["reproduced", "undecided"]  # plateaus, but nobody jumps
     assert verdicts(*[100] * 10) == ["not reproduced", "undecided"]  # nobody has a plateau
     assert verdicts(1000, NEVER) == ["undecided", "undecided"]  # two seeds cannot tell
+    assert [row.censored for row in judge(*[1000] * 5, *[NEVER] * 5)] == [5, 5]
 
 
 def test_a_slope_is_no_jump():
@@ -225,6 +226,7 @@ def test_a_quicker_fix_is_reproduced_and_a_slower_one_is_not():
     assert verdicts_of_a_fix(SLOW, MIDDLE) == ["not reproduced"] * 4
     assert verdicts_of_a_fix(SLOW, SLOW) == ["undecided"] * 4
     rows = rules.judge_fix("norm_softmax", QUICK, SLOW, "regime")
+    assert [row.unit for row in rows] == ["ratio of times"] * 2 + ["odds ratio", "difference of accuracies"]
     assert [row.claim for row in rows] == ["C5", "C6", "C6", "C6"]
     assert {row.about for row in rows} == {"NormSoftmax (regime)"} and math.isinf(rows[2].interval[1])
 

@@ -14,6 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image, ImageChops
 
 from eureka_lib import paths
+from eureka_lib.claims.registry import CLAIMS, load
 from eureka_lib.run_all.gallery import entries, page as gallery, render
 from eureka_lib.run_all.gallery.links import links_from, relink
 from eureka_lib.run_all.jobs import find_notebooks
@@ -52,12 +53,17 @@ def test_every_figure_is_there_with_its_words(page):
 
 def test_every_verdict_is_there_under_its_figure(page):
     for file in (FIGURES / "claims").glob("*.json"):
-        for row in json.loads(file.read_text()):
-            article = page.select_one(f'article[aria-labelledby="{row["figure"]}"]')
+        for row in load(file):
+            article = page.select_one(f'article[aria-labelledby="{row.figure}"]')
             texts = [" ".join(p.get_text().split()) for p in article.select("p:has(.verdict)")]
-            wanted = f"{row['verdict']} {row['claim']}: {row['statement']} Measured: {row['effect']}."
+            wanted = f"{row.verdict} {row.claim}: {row.statement} Measured: {row.effect}."
             assert any(text.startswith(wanted) for text in texts), wanted
-            assert page.select_one(f'table a[href="#{row["figure"]}"]')
+            assert page.select_one(f'table a[href="#{row.figure}"]')
+
+
+def test_every_claim_has_a_link_to_its_page(page, folder):
+    links = {link["href"] for link in page.select('a[href^="claims/"]')}
+    assert links == {f"claims/{claim}.md" for claim in CLAIMS}
 
 
 def dead_links(page, folder):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 
+from eureka_lib.claims.registry import Row, load
 from eureka_lib.run_all.gallery.render import HEADING, to_text
 
 
@@ -24,7 +25,7 @@ class Entry:
     name: str
     facts: dict  # its provenance, as :meth:`eureka_lib.plots.page.Page.save` left it
     guide: str  # Markdown, heading included
-    verdicts: list[dict]
+    verdicts: list[Row]
 
     @cached_property
     def machine(self) -> dict | None:
@@ -95,12 +96,12 @@ def _paragraphs(text: str) -> list[str]:
 def _chapter(folder: Path, source: Path, figures: dict[str, dict]) -> Chapter:
     cells = nbformat.read(source, as_version=4).cells
     file = folder / "claims" / f"{source.stem}.json"
-    rows = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    rows = load(file) if file.exists() else []
     texts = [cell.source for cell in cells if cell.cell_type == "markdown"]
     entries = []
     for place, name in sorted((_place(cells, name), name) for name in figures):
         guide = next((cell.source for cell in cells[place::-1] if cell.cell_type == "markdown"), "")
-        entries.append(Entry(folder, name, figures[name], guide, [row for row in rows if row["figure"] == name]))
+        entries.append(Entry(folder, name, figures[name], guide, [row for row in rows if row.figure == name]))
     return Chapter(source.stem, source, _title(texts, source), "".join(_paragraphs(texts[0])[:1]), entries)
 
 

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from eureka_lib import paths
-from eureka_lib.claims.registry import kind_of
+from eureka_lib.claims.registry import CLAIMS, kind_of
 from eureka_lib.progress import clock
 from eureka_lib.run_all.gallery.entries import gather, pages
 from eureka_lib.run_all.gallery.links import links_from, relink
@@ -38,7 +38,7 @@ def build(folder: Path, notebooks: Path, profile: str) -> Path | None:
     text = environment.get_template("gallery.html.j2").render(
         chapters=chapters, profile=profile, link=link, rows=rows, picture=_picture, clock=clock,
         markdown=lambda source: Markup(to_html(source, link)), counted=_counted, pages=pages(notebooks),
-        kind_of=kind_of,
+        kind_of=kind_of, claims=[claim for claim in CLAIMS if (folder / "claims" / f"{claim}.md").exists()],
     )  # fmt: skip
     path = folder / "index.html"
     paths.write_atomically(path, text.encode())
