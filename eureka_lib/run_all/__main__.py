@@ -1,5 +1,13 @@
 """The command line of ``run_all.sh``: ``python -m eureka_lib.run_all``.
 
+Without bash, as on Windows (untested there; under WSL run_all.sh does as on Linux), in the checkout's folder:
+
+    py -3.12 -m venv .venv
+    .venv\\Scripts\\python -m pip install -e .[class]
+    .venv\\Scripts\\python -m eureka_lib.run_all lab
+
+The extra ``all`` has what notebooks 10 to 12 need, too. pip's torch for Windows comes without CUDA.
+
 The exit status is 0 if all is well, 1 if a notebook failed, 2 for a mistake on the command line, 128 + n if signal n
 stopped the run.
 """
@@ -210,7 +218,7 @@ def _let_signals_stop() -> None:
     def stop(number, _frame):
         raise KeyboardInterrupt(signal.Signals(number).name)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:  # Windows has no SIGHUP
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP, and means it
             signal.signal(number, stop)
 
