@@ -2,6 +2,7 @@
 # From a fresh clone to all figures:   ./run_all.sh [NOTEBOOK ...] [--profile smoke|laptop|paper] [options]
 # A notebook in JupyterLab:            ./run_all.sh lab [NOTEBOOK]
 # (Without a GPU, on Linux, EUREKA_TORCH_INDEX=ADDRESS saves gigabytes of CUDA: see say_sizes.)
+# For a room without a network:        ./run_all.sh kit FOLDER
 # Everything is tested by:             ./run_all.sh test [pytest's arguments]
 #
 # This script only finds or makes a Python environment; eureka_lib/run_all does the rest (--help explains it).
@@ -21,6 +22,10 @@ stamp=$venv/eureka-complete # written last: only with it is the environment beli
 # Which of pyproject.toml's extras: for JupyterLab little is enough, but for notebooks 10 to 12.
 extra=all
 [[ ${1:-} != lab || " $*" =~ [\ /]1[0-2] ]] || extra=class
+
+# A kit (./run_all.sh kit FOLDER) brings the wheels of that, for a room without a network.
+wheels=$root/wheels offline=()
+if [[ -d $wheels ]]; then extra=class offline=(--no-index --find-links "$wheels"); fi
 
 # This checkout's eureka_lib is the one to use, here and in the notebooks' kernels, even if the active environment has
 # none or another checkout's. Hence an active environment needs our requirements only and is never written to. Packages
@@ -72,14 +77,15 @@ wanted_stamp() {
 venv_complete() { [[ -f $stamp ]] && wanted_stamp | cmp -s - "$stamp" && satisfies "$venv/bin/python" >/dev/null; }
 
 # For Linux pip's torch brings CUDA, with a GPU or without; torch's own project keeps builds for CPUs in an index apart.
-wants_cpu_torch() { [[ $(uname -s) == Linux ]] && ! nvidia-smi -L >/dev/null 2>&1; }
+wants_cpu_torch() { [[ $(uname -s) == Linux && ! -d $wheels ]] && ! nvidia-smi -L >/dev/null 2>&1; }
 
 # pip, with a bar for each download if a person looks on, and silent otherwise.
 install() {
     local quiet=-qq
     [[ ! -t 1 ]] || quiet=
     # shellcheck disable=SC2086 # empty is no argument
-    "$venv/bin/python" -I -m pip install $quiet --no-input --disable-pip-version-check "$@" </dev/null
+    "$venv/bin/python" -I -m pip install $quiet --no-input --disable-pip-version-check \
+        ${offline[@]+"${offline[@]}"} "$@" </dev/null # an empty array is unbound in the bash of macOS
 }
 
 say_sizes() {
