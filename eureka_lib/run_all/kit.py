@@ -16,7 +16,7 @@ from pathlib import Path
 from eureka_lib import paths
 from eureka_lib.run_all.requirements import needed
 
-USAGE = "usage: ./run_all.sh kit FOLDER      (which is made; 500 MB of wheels are downloaded into it)"
+USAGE = "usage: ./run_all.sh kit FOLDER      (which is made; 350 MB of wheels are downloaded into it)"
 FILES = ("LICENSE", "README.md", "pyproject.toml", "run_all.sh", "eureka_lib", "notebooks", "figures")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "machine", "played", "smoke", "paper")
 
