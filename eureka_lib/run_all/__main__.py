@@ -25,7 +25,7 @@ from typing import TextIO
 
 from eureka_lib import paths
 from eureka_lib.experiments import cluster
-from eureka_lib.run_all import audit, kit, lab
+from eureka_lib.run_all import audit, kit, lab, slides
 from eureka_lib.run_all.gallery.links import relink
 from eureka_lib.run_all.jobs import PROFILES, Job, find_notebooks, parse_value, plan, select
 from eureka_lib.run_all.surroundings import check_names
@@ -36,6 +36,7 @@ USAGE = """\
                     [--fresh] [--no-audit] [--list] [--scheduler ADDRESS [--per-task GPU=1]]
        ./run_all.sh audit [--runs N] [--seed S]
        ./run_all.sh lab [NOTEBOOK] [JupyterLab's options]
+       ./run_all.sh slides NOTEBOOK ...
        ./run_all.sh kit FOLDER
        ./run_all.sh test [pytest's arguments]"""
 EPILOG = """\
@@ -50,6 +51,7 @@ examples:
   ./run_all.sh 01 --fresh            trains everything anew, whatever is stored or released
   ./run_all.sh audit --runs 6        trains six of the released runs again, and compares
   ./run_all.sh lab 01                opens a notebook in JupyterLab
+  ./run_all.sh slides 05             its pages for a lecture, from the executed notebook
   ./run_all.sh kit /media/usb/eureka all that a room without a network needs, in one folder
   ./run_all.sh test                  all tests
 
@@ -232,6 +234,9 @@ def main(arguments: list[str]) -> int:
         if words[:1] == ["lab"]:
             check_names(os.environ)
             return lab.main(words[1:], find_notebooks(paths.NOTEBOOKS), only_check)
+        if words[:1] == ["slides"]:
+            check_names(os.environ)
+            return slides.main(words[1:], find_notebooks(paths.NOTEBOOKS), only_check)
         if words[:1] == ["kit"]:
             check_names(os.environ)
             return kit.main(words[1:], only_check)

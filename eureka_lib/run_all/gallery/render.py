@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from latex2mathml.converter import convert
-from nbconvert import HTMLExporter
+from nbconvert import HTMLExporter, SlidesExporter as RevealExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 
@@ -74,6 +74,18 @@ class OfflineExporter(HTMLExporter):
     def from_notebook_node(self, nb: NotebookNode, resources: dict | None = None, **options) -> tuple[str, dict]:
         """As nbconvert's; a picture is described by the heading that it stands under."""
         return super().from_notebook_node(_described(nb), resources, **options)
+
+
+class SlidesExporter(RevealExporter):
+    """An executed notebook as slides, without its code; the cells' metadata say where slides begin."""
+
+    def __init__(self, link_to: Callable[[str], str] = str, **options):
+        super().__init__(exclude_input=True, exclude_output_prompt=True, embed_images=True, **options)
+        self.link_to = link_to
+
+    def markdown2html(self, source: str) -> str:
+        """Our Markdown in place of nbconvert's."""
+        return MarkdownWithMath(Renderer(self.link_to, exclude_anchor_links=True)).render(source)
 
 
 def _described(notebook: NotebookNode) -> NotebookNode:
