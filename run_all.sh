@@ -91,7 +91,8 @@ install() {
 say_sizes() {
     local what="1.5 GB on disk (350 MB to download)" # measured on Linux, with torch for CPUs
     [[ $extra == class ]] || what="1.9 GB on disk (450 MB to download)"
-    echo "Setting up .venv with pip, once: $what; from a minute to a quarter of an hour, as the network is ..."
+    [[ ! -d $wheels ]] || what="1.5 GB on disk, from this kit's wheels"
+    echo "Setting up .venv with pip, once: $what; from a minute to a quarter of an hour ..."
     if wants_cpu_torch && [[ -z ${EUREKA_TORCH_INDEX:-} ]]; then
         echo "No NVIDIA GPU is seen here. pip's usual torch may bring CUDA all the same, some 2.5 GB more; to do without," \
             "stop this, and set EUREKA_TORCH_INDEX to the address that PyTorch's installation page (Get started," \

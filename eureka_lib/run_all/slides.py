@@ -1,8 +1,8 @@
-"""``./run_all.sh slides NOTEBOOK``: executed notebooks as slides, by nbconvert and reveal.js.
+"""``./run_all.sh slides NOTEBOOK``: executed notebooks as slides, by nbconvert, in one file each that fetches nothing.
 
-Which cell begins a slide is in the notebooks (``slideshow`` in a cell's metadata): *Predict*, each figure and the
-verdict have slides of their own, so that a vote is not spoiled. Code is hidden; folded answers stay folded until they
-are clicked. reveal.js itself is fetched when the slides are opened.
+What is skipped is in the notebooks (``slideshow`` in a cell's metadata, as nbconvert and Jupyter know it): *Predict*,
+each figure and the verdict have slides of their own, so that a vote is not spoiled. Code is hidden; folded answers stay
+folded until they are clicked. Arrow keys turn the slides.
 """
 
 from collections.abc import Sequence

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from latex2mathml.converter import convert
-from nbconvert import HTMLExporter, SlidesExporter as RevealExporter
+from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 
@@ -63,8 +63,8 @@ class OfflineExporter(HTMLExporter):
     """An executed notebook as one file, pictures included, that fetches nothing."""
 
     def __init__(self, link_to: Callable[[str], str] = str, **options):
-        super().__init__(template_name="offline", extra_template_basedirs=[str(TEMPLATES)], embed_images=True,
-                         **options)  # fmt: skip
+        super().__init__(extra_template_basedirs=[str(TEMPLATES)], extra_template_paths=[str(TEMPLATES)],
+                         **{"template_name": "offline", "embed_images": True} | options)  # fmt: skip
         self.link_to = link_to
 
     def markdown2html(self, source: str) -> str:
@@ -76,16 +76,11 @@ class OfflineExporter(HTMLExporter):
         return super().from_notebook_node(_described(nb), resources, **options)
 
 
-class SlidesExporter(RevealExporter):
-    """An executed notebook as slides, without its code; the cells' metadata say where slides begin."""
+class SlidesExporter(OfflineExporter):
+    """The same as slides, without code: one for each cell that its metadata do not skip."""
 
-    def __init__(self, link_to: Callable[[str], str] = str, **options):
-        super().__init__(exclude_input=True, exclude_output_prompt=True, embed_images=True, **options)
-        self.link_to = link_to
-
-    def markdown2html(self, source: str) -> str:
-        """Our Markdown in place of nbconvert's."""
-        return MarkdownWithMath(Renderer(self.link_to, exclude_anchor_links=True)).render(source)
+    def __init__(self, link_to: Callable[[str], str] = str):
+        super().__init__(link_to, template_name="slides", exclude_input=True, exclude_output_prompt=True)
 
 
 def _described(notebook: NotebookNode) -> NotebookNode:
