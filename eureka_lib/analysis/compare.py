@@ -115,8 +115,10 @@ def by_permutation(
 
     ``samples_at(number)`` are two samples (n,) that are exchangeable if the true value is that number, or one whose
     signs are. ``step`` is of the order of the interval's length. The interval is open where the test can reject
-    nothing, as with three runs a group.
+    nothing, as with three runs a group, or with one.
     """
+    if min(map(len, samples_at(value))) < 2:
+        return Estimate(float(value), *ends)
 
     def inside(number: float) -> bool:
         return _permutation_p(samples_at(number)) >= 1 - confidence

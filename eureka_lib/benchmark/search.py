@@ -1,17 +1,15 @@
 """How the laptop's regimes and each method's settings were found, as a script that anyone can run again.
 
-``python -m eureka_lib.benchmark.search NAME``, a name in :data:`SEARCHES`. ``regimes`` tries candidate regimes and
-scores them by the paper's marks: a long plateau at the derived 0.55, each step alone learned at once, a ResNet without
-plateau, W_Q and W_K starved of gradient on the plateau, and earlier Eureka-moments with the fixes. ``tuning`` then
-tries the same four learning rates for every method in the chosen regimes (all else, such as where Heat Treatment
-starts, is the paper's), and ``tasks`` four for each network that all tasks are given to. The others do the same for
-in-context learning, language modelling, today's attention (``zoo``), the flagship regime, and forecasts.
+``python -m eureka_lib.benchmark.search NAME``, a name in :data:`SEARCHES`. ``flagship`` tries six learning rates for
+every method in the regime that judges the paper's main claims, ``tuning`` four in the cheaper ones (all else, such as
+where Heat Treatment starts, is the paper's), and ``tasks`` four for each network that all tasks are given to. The
+others do the same for in-context learning, language modelling, today's attention (``zoo``), and forecasts.
 All use seeds from 1000 on, which no notebook reports, and leave raw results, a row per run, in ``figures/search``.
 """
 
 import argparse
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 import pandas as pd
@@ -26,7 +24,6 @@ from eureka_lib.measure.in_context import PLATEAU
 from eureka_lib.measure.language import plateau_of
 from eureka_lib.measure.plateaus import Plateau
 from eureka_lib.measure.runs import marks
-from eureka_lib.models.resnet import ResNetConfig
 from eureka_lib.store import Run
 from eureka_lib.tasks.language import LanguageConfig
 from eureka_lib.tasks.variants import TASKS
@@ -41,8 +38,6 @@ LEARNING_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 RESNET_RATES = (1e-3, 2e-3, 4e-3, 8e-3)
 FLAGSHIP_RATES = (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
 FLAGSHIP_METHODS = ("softmax", "norm_softmax_var", "norm_softmax", "heat_treatment")
-FEATURED = ("softmax", "norm_softmax", "heat_treatment")  # the methods that a candidate regime is scored with
-CHOSEN = ("digits, 4 tokens", "patterns, 16 tokens", "patterns, 4 tokens, batch 64")  # for notebook 05
 EM_TIME, LEAP_TIME = "EM or censored at step", "leap or censored at step"
 
 Groups = dict[tuple | str, Experiment]
@@ -98,40 +93,6 @@ def _language_plateau(config: LanguageConfig) -> Plateau:
 def tuning(base: Experiment, methods: Iterable[str], rates: Sequence[float] = LEARNING_RATES) -> Groups:
     """Every method at each learning rate."""
     return {(method, rate): base.vary(**changes_of(method), learning_rate=rate) for method in methods for rate in rates}
-
-
-def candidates() -> dict[str, Experiment]:
-    """Candidate regimes by name; all have width 64 and a constant learning rate after a short warm-up."""
-    four = profiles.DIGITS_VIT.vary(steps=2400)
-    patterns = replace(four, task=profiles.PATTERNS).vary(patch=6)
-    quick = {"depth": 2, "heads": 4, "learning_rate": 1e-3}
-    many = {**quick, "steps": 2500, "batch_size": 64}
-    return {
-        "digits, 4 tokens": four,
-        "digits, 4 tokens, weights 0.04": four.vary(weight_std=0.04),
-        "digits, 16 tokens": four.vary(patch=4, **many),
-        "digits, 16 tokens, depth 3": four.vary(patch=4, **{**many, "depth": 3, "heads": 2}),
-        "patterns, 4 tokens": patterns,
-        "patterns, 4 tokens, positions 0.02": patterns.vary(position_std=0.02),
-        "patterns, 4 tokens, depth 2": patterns.vary(steps=2000, **quick),
-        "patterns, 4 tokens, depth 2, positions 0.2": patterns.vary(steps=2000, position_std=0.2, **quick),
-        "patterns, 4 tokens, depth 2, positions 0.02": patterns.vary(position_std=0.02, **quick),
-        "patterns, 16 tokens": patterns.vary(patch=3, **many),
-        "patterns, 4 tokens, batch 64": profiles.PATTERNS_4.vary(steps=1500),
-        "patterns, 16 tokens, batch 32": patterns.vary(patch=3, **{**many, "batch_size": 32}),
-    }
-
-
-def regimes() -> Groups:
-    """All candidates with the featured methods, and the chosen ones with the controls: single steps, and ResNet9."""
-    groups = {}
-    for name, base in candidates().items():
-        groups |= {(name, method): base.vary(**changes_of(method)) for method in FEATURED}
-        if name in CHOSEN:
-            groups |= {(name, task): base.vary(task=task) for task in ("targets_only", "indicators_only")}
-            resnet = replace(base, model=ResNetConfig(base_width=16, stem="small"))
-            groups[name, "resnet9"] = resnet.vary(learning_rate=1e-3, steps=1000)
-    return groups
 
 
 def tunings() -> Groups:
@@ -226,7 +187,7 @@ class Search:
         """Train everything; a row per run."""
         groups = {key: [e.vary(seed=seed) for seed in self.seeds] for key, e in self.groups().items()}
         found = sweep_groups(groups, title=title)
-        rows = pd.DataFrame([self.marks(run) for runs in found.values() for run in runs])
+        rows = pd.DataFrame([self.marks(run) for runs in found.values() for run in runs]).round(4)
         keys = [key if isinstance(key, tuple) else (key,) for key, runs in found.items() for run in runs]
         return pd.DataFrame(keys, columns=self.columns).join(rows)
 
@@ -241,7 +202,6 @@ LAPTOP = profiles.get("laptop")
 METHOD = {"columns": ("method", "learning_rate"), "of": ("method",), "seeds": TUNING_SEEDS}
 LEAP = METHOD | {"by": (LEAP_TIME, "final score")}
 SEARCHES = {
-    "regimes": Search(regimes, ("regime", "what")),
     "tuning": Search(tunings, ("regime", "method", "learning_rate"), TUNING_SEEDS, of=("regime", "method")),
     "tasks": Search(tasks, ("network", "task", "learning_rate"), of=("network",)),
     "zoo": Search(lambda: tuning(LAPTOP.zoo.base, profiles.TUNED_ZOO), **METHOD),
@@ -263,19 +223,6 @@ def table_of(name: str) -> pd.DataFrame:
     return pd.read_csv(SEARCH_FOLDER / f"{check_choice('search', name, SEARCHES)}.csv")
 
 
-def regime_summary() -> pd.DataFrame:
-    """The stored table of ``search regimes``, a row per candidate: EM steps of its seeds, and the gradient ratios."""
-    table = table_of("regimes")
-    steps = table["EM or censored at step"].astype(str)
-    table["step"] = steps.where(table["EM"], "> " + steps)
-    summary = table.pivot_table(index="regime", columns="what", values="step", aggfunc=", ".join, sort=False)
-    on_plateau = table[table["what"] == "softmax"].groupby("regime")
-    summary["plateau, share"] = on_plateau["plateau, share of budget"].mean().round(2)
-    for ratio in ("gradient V/Q", "gradient V/K"):
-        summary[ratio] = on_plateau[ratio].mean().round(1)
-    return summary.fillna("")
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one of the searches and write its table."""
     parser = argparse.ArgumentParser(prog="python -m eureka_lib.benchmark.search", description=__doc__.split("\n")[0])
@@ -283,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     name = check_choice("search", parser.parse_args(arguments).name, SEARCHES)
     table = SEARCHES[name].table(name)
     SEARCH_FOLDER.mkdir(parents=True, exist_ok=True)
-    table.round(4).to_csv(SEARCH_FOLDER / f"{name}.csv", index=False, lineterminator="\n")
+    table.to_csv(SEARCH_FOLDER / f"{name}.csv", index=False, lineterminator="\n")
     print(f"{len(table)} runs in {SEARCH_FOLDER / name}.csv")
     if SEARCHES[name].of:
         print(SEARCHES[name].best(table).to_string())

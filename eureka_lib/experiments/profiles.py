@@ -334,10 +334,10 @@ PAPER_TUNED_LANGUAGE = {method: {"learning_rate": 5e-4} for method in TUNED_LANG
 
 # What python -m eureka_lib.benchmark.search flagship found.
 TUNED_FLAGSHIP = {
-    "softmax": {"learning_rate": 5e-4},
-    "norm_softmax": {"learning_rate": 5e-4},
-    "norm_softmax_var": {"learning_rate": 5e-4},
-    "heat_treatment": {"learning_rate": 5e-4},
+    "softmax": {"learning_rate": 0.004},
+    "norm_softmax": {"learning_rate": 0.0005},
+    "norm_softmax_var": {"learning_rate": 0.001},
+    "heat_treatment": {"learning_rate": 0.0005},
 }
 LAPTOP_TEMPERATURE = Regime("patterns, 16 tokens", PATTERNS_16, TUNED_16, seeds=20)
 LAPTOP_REGIMES = (

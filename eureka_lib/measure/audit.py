@@ -59,6 +59,13 @@ def p_of_times(table: pd.DataFrame) -> float:
     return log_rank([*timed["released"]], [*timed["here"]]) if len(timed) else float("nan")
 
 
+def turned(table: pd.DataFrame) -> str:
+    """How many runs of an audit's table had their EM in one of the two trainings only: the floor of the noise."""
+    timed = table.dropna(subset="released")
+    k = sum(then.happened != now.happened for then, now in zip(timed["released"], timed["here"], strict=True))
+    return f"{k} of {len(timed)} outcomes turned"
+
+
 def agrees(table: pd.DataFrame) -> bool:
     """Whether no run of an audit's table is different, nor the times of all of them."""
     return WRONG not in set(table["verdict"]) and not p_of_times(table) < SIGNIFICANT

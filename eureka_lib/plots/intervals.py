@@ -13,7 +13,7 @@ from eureka_lib.analysis.eureka import wilson_interval
 from eureka_lib.analysis.forecast import BASELINE, CONSTANT, QUESTIONS
 from eureka_lib.analysis.gradients import MATRICES
 from eureka_lib.attention.registry import colour_of
-from eureka_lib.claims.registry import NOT_REPRODUCED, REPRODUCED, Row
+from eureka_lib.claims.registry import NOT_REPRODUCED, NOT_TESTABLE, REPRODUCED, Row
 from eureka_lib.claims.rules import REMOVED, SHORTER
 from eureka_lib.measure import logits
 from eureka_lib.measure.runs import moment_of
@@ -21,7 +21,7 @@ from eureka_lib.plots.curves import MARKERS, mark_crossovers
 from eureka_lib.plots.style import DERIVED, MEMBER, PLOT_WIDTH, derived_line, legend_below, log_axis
 from eureka_lib.store import Run
 
-WORDS = {REPRODUCED: "yes", NOT_REPRODUCED: "no"}
+WORDS = {REPRODUCED: "yes", NOT_REPRODUCED: "no", NOT_TESTABLE: "not testable"}
 
 
 def plot_sweep(groups: Mapping[float, Sequence[Run]], label: str, plateau: float) -> Figure:
@@ -70,10 +70,10 @@ def plot_verdicts(axis: Axes, rows: Sequence[Row]) -> None:
     """
     pairs = list(zip(rows[::2], rows[1::2], strict=True))
     for y, (shorter, removed) in enumerate(pairs):
-        decided = shorter.verdict in WORDS
-        axis.plot(shorter.interval, [y, y], color=MEMBER, lw=3, alpha=0.4, solid_capstyle="round")
+        decided = shorter.verdict in (REPRODUCED, NOT_REPRODUCED)
+        axis.plot(np.clip(shorter.interval, 1e-3, 1e3), [y, y], color=MEMBER, lw=3, alpha=0.4, solid_capstyle="round")
         axis.plot(shorter.value, y, "o", color=MEMBER, mfc=MEMBER if decided else "white", ms=6)
-        words = [WORDS.get(row.verdict, "undecided") for row in (shorter, removed)]
+        words = [WORDS.get(row.verdict, row.verdict) for row in (shorter, removed)]
         for x, word in zip((1.02, 1.18), words, strict=True):
             axis.annotate(word, (x, y), xycoords=("axes fraction", "data"), va="center", fontsize=8)
     for x, word in zip((1.02, 1.18), ("shortens?", "removes?"), strict=True):
@@ -81,9 +81,9 @@ def plot_verdicts(axis: Axes, rows: Sequence[Row]) -> None:
                       annotation_clip=False)  # fmt: skip
     for value in (SHORTER, REMOVED):
         axis.axvline(value, color=DERIVED, ls="-" if value == SHORTER else "--", lw=1, zorder=0)
-    low, high = (end([row.interval[i] for row in rows]) for i, end in enumerate((min, max)))
+    ends = [end for row in rows for end in row.interval if 0 < end < np.inf]
     log_axis(axis, [0.25, 0.5, 1, 2, 4])
-    axis.set_xlim(min(0.4, low / 1.1), max(2.5, high * 1.1))
+    axis.set_xlim(min([0.4, *ends]) / 1.1, max([2.5, *ends]) * 1.1)  # an open interval ends at the axes' edge
     axis.set_yticks(range(len(pairs)), [row.part for row, _ in pairs])
     axis.set(ylim=(len(pairs) - 0.4, -0.6), xlabel="mean EM time / softmax's")
 
@@ -95,8 +95,8 @@ def verdict_table(rows: Sequence[Row]) -> pd.DataFrame:
             "method": shorter.part,
             "EM time / softmax's": round(shorter.value, 2),
             "interval": "{:.2f} to {:.2f}".format(*shorter.interval),
-            "shortens": WORDS.get(shorter.verdict, "undecided"),
-            "removes": WORDS.get(removed.verdict, "undecided"),
+            "shortens": WORDS.get(shorter.verdict, shorter.verdict),
+            "removes": WORDS.get(removed.verdict, removed.verdict),
         }
         for shorter, removed in zip(rows[::2], rows[1::2], strict=True)
     ]).set_index("method")  # fmt: skip

@@ -35,7 +35,8 @@ def main(arguments: Sequence[str], only_check: bool = False) -> int:
     table = audit.audit(runs)
     print(table.to_string(index=False))
     agrees, p = audit.agrees(table), audit.p_of_times(table)
-    print(f"Audit: {'agrees' if agrees else 'DISAGREES'} with what was released (log-rank p of the EM times: {p:.2g})")
+    words = f"{audit.turned(table)}; log-rank p of the EM times {p:.2g}"
+    print(f"Audit: {'agrees' if agrees else 'DISAGREES'} with what was released ({words})")
     return 0 if agrees else 1
 
 

@@ -47,6 +47,7 @@ def test_few_runs_decide_by_permutation_and_three_of_them_nothing():
     assert found.low < found.value < found.high < 0.3
     assert time_ratio(early, late, confidence=0.99).high > found.high
     assert time_ratio(early[:3], late[:3]).interval == (0, math.inf)
+    assert time_ratio(early[:1], late).interval == (0, math.inf)
     assert mean_difference([1, 2, 3], [11, 12, 13]).interval == (-math.inf, math.inf)
     pairs = paired_difference([1, 2, 3, 4, 5, 6], [0] * 6)
     assert 0 < pairs.low < pairs.value == 3.5 < pairs.high

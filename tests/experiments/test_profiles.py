@@ -56,13 +56,18 @@ def test_the_gradient_scaling_baselines_have_fewer_seeds_on_a_laptop():
         ("in_context", profiles.get("laptop").in_context.tuned),
         ("language", profiles.get("laptop").language.tuned),
         ("zoo", profiles.TUNED_ZOO),
+        ("flagship", profiles.TUNED_FLAGSHIP),
     ],
 )
 def test_learning_rates_are_those_that_the_search_found(name, tuned):
     table = search.table_of(name)
-    assert set(table["seed"]) == set(search.TUNING_SEEDS) and set(table["learning_rate"]) == set(search.LEARNING_RATES)
-    assert table.groupby(["method", "learning_rate"]).size().unique().tolist() == [3], (
+    seeds = search.SEARCHES[name].seeds
+    rates = search.FLAGSHIP_RATES if name == "flagship" else search.LEARNING_RATES
+    assert set(table["seed"]) == set(seeds) and set(table["learning_rate"]) == set(rates)
+    assert table.groupby(["method", "learning_rate"]).size().unique().tolist() == [len(seeds)], (
         "the same effort for every method"
     )
     best = search.SEARCHES[name].best(table).set_index("method")["learning_rate"]
+    if name == "flagship":
+        assert all(min(rates) < rate < max(rates) for rate in best), "an optimum at the edge widens the grid"
     assert best.to_dict() == {method: settings["learning_rate"] for method, settings in tuned.items()}

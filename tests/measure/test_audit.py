@@ -57,3 +57,5 @@ def test_times_that_differ_on_the_whole_are_disagreement_though_each_run_may_pas
         {"released": Moment(100 + i, True), "here": Moment(900 + i, True), "verdict": audit.CLOSE} for i in range(9)
     ]
     assert audit.agrees(pd.DataFrame(rows[:1])) and not audit.agrees(pd.DataFrame(rows))
+    rows[0]["here"] = Moment(2000, False)
+    assert audit.turned(pd.DataFrame(rows)) == "1 of 9 outcomes turned"

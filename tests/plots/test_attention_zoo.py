@@ -5,6 +5,7 @@ from functools import partial
 
 import matplotlib.pyplot as plt
 import nbformat
+import numpy as np
 import pytest
 
 from eureka_lib import paths
@@ -132,6 +133,16 @@ def test_verdicts_are_drawn_and_tabled(house_style):
     assert [text.get_text() for text in axis.texts] == [
         "yes", "yes", "yes", "no", "no", "no", "undecided", "no", "shortens?", "removes?"
     ]  # fmt: skip
+
+
+def test_intervals_that_few_runs_leave_open_end_at_the_edge(house_style):
+    """As at profile smoke, where two runs a method can reject nothing."""
+    rows = rules.judge_zoo({method: runs[-2:] for method, runs in GROUPS.items()})
+    assert all(row.interval == (0, np.inf) for row in rows)
+    figure, axis = plt.subplots()
+    plot_verdicts(axis, rows)
+    figure.draw_without_rendering()
+    assert np.isfinite(axis.get_xlim()).all()
 
 
 def test_the_follow_ups_table_has_both_sides(house_style):
