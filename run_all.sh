@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # From a fresh clone to all figures:   ./run_all.sh [NOTEBOOK ...] [--profile smoke|laptop|paper] [options]
 # A notebook in JupyterLab:            ./run_all.sh lab [NOTEBOOK]
+# (Without a GPU, on Linux, EUREKA_TORCH_INDEX=ADDRESS saves gigabytes of CUDA: see say_sizes.)
+# For a room without a network:        ./run_all.sh kit FOLDER
 # Everything is tested by:             ./run_all.sh test [pytest's arguments]
 #
 # This script only finds or makes a Python environment; eureka_lib/run_all does the rest (--help explains it).
@@ -16,6 +18,14 @@ export HOME=${HOME:-~} # Jupyter cannot do without; for a user without a name, i
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 venv=$root/.venv
 stamp=$venv/eureka-complete # written last: only with it is the environment believed to be complete
+
+# Which of pyproject.toml's extras: for JupyterLab little is enough, but for notebooks 10 to 12.
+extra=all
+[[ ${1:-} != lab || " $*" =~ [\ /]1[0-2] ]] || extra=class
+
+# A kit (./run_all.sh kit FOLDER) brings the wheels of that, for a room without a network.
+wheels=$root/wheels offline=()
+if [[ -d $wheels ]]; then extra=class offline=(--no-index --find-links "$wheels"); fi
 
 # This checkout's eureka_lib is the one to use, here and in the notebooks' kernels, even if the active environment has
 # none or another checkout's. Hence an active environment needs our requirements only and is never written to. Packages
@@ -44,7 +54,7 @@ find_python() {
 }
 
 # Whether a Python satisfies pyproject.toml by what lies in its own environment (-I); prints what that lacks.
-satisfies() { "$1" -I "$root/eureka_lib/run_all/requirements.py" "$root/pyproject.toml" 2>/dev/null; }
+satisfies() { "$1" -I "$root/eureka_lib/run_all/requirements.py" "$root/pyproject.toml" "$extra" 2>/dev/null; }
 
 # Prints the active environment's Python if it satisfies pyproject.toml, else says on stderr what it lacks.
 active_python() {
@@ -66,15 +76,43 @@ wanted_stamp() {
 
 venv_complete() { [[ -f $stamp ]] && wanted_stamp | cmp -s - "$stamp" && satisfies "$venv/bin/python" >/dev/null; }
 
+# For Linux pip's torch brings CUDA, with a GPU or without; torch's own project keeps builds for CPUs in an index apart.
+wants_cpu_torch() { [[ $(uname -s) == Linux && ! -d $wheels ]] && ! nvidia-smi -L >/dev/null 2>&1; }
+
+# pip, with a bar for each download if a person looks on, and silent otherwise.
+install() {
+    local quiet=-qq
+    [[ ! -t 1 ]] || quiet=
+    # shellcheck disable=SC2086 # empty is no argument
+    "$venv/bin/python" -I -m pip install $quiet --no-input --disable-pip-version-check \
+        ${offline[@]+"${offline[@]}"} "$@" </dev/null # an empty array is unbound in the bash of macOS
+}
+
+say_sizes() {
+    local what="1.5 GB on disk (350 MB to download)" # measured on Linux, with torch for CPUs
+    [[ $extra == class ]] || what="1.9 GB on disk (450 MB to download)"
+    [[ ! -d $wheels ]] || what="1.5 GB on disk, from this kit's wheels"
+    echo "Setting up .venv with pip, once: $what; from a minute to a quarter of an hour ..."
+    if wants_cpu_torch && [[ -z ${EUREKA_TORCH_INDEX:-} ]]; then
+        echo "No NVIDIA GPU is seen here. pip's usual torch may bring CUDA all the same, some 2.5 GB more; to do without," \
+            "stop this, and set EUREKA_TORCH_INDEX to the address that PyTorch's installation page (Get started," \
+            "Linux, Pip, CPU) shows behind --index-url."
+    fi
+}
+
 # Removing the stamp first and writing it last means that an interrupted set-up starts over.
 make_venv() {
     local python=$1 reuse='' lacks trouble
     trouble=$("$python" -I "$root/eureka_lib/run_all/requirements.py" --platform) || fail "$trouble"
     if [[ -f $stamp && $(head -n 1 "$stamp") == "$root" ]] && new_enough "$venv/bin/python"; then reuse=yes; fi
     rm -f "$stamp"
-    echo "Setting up .venv with pip; this takes a minute or more, once ..."
+    say_sizes
     [[ $reuse ]] || "$python" -m venv --clear "$venv" </dev/null || fail "could not make $venv"
-    "$venv/bin/python" -I -m pip install -qq --no-input --disable-pip-version-check -e "${root}[all]" </dev/null ||
+    if wants_cpu_torch && [[ -n ${EUREKA_TORCH_INDEX:-} ]]; then
+        install --no-deps --index-url "$EUREKA_TORCH_INDEX" "$(sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' "$root/pyproject.toml")" ||
+            echo "No torch for CPUs in EUREKA_TORCH_INDEX=$EUREKA_TORCH_INDEX; taking the usual one."
+    fi
+    install -e "${root}[$extra]" ||
         fail "pip could not install the requirements, see above; the same command tries again"
     lacks=$(satisfies "$venv/bin/python") ||
         fail "pip found nothing wrong, but .venv lacks ${lacks:-a working Python}; does its configuration (pip config" \

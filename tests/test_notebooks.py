@@ -77,7 +77,8 @@ def test_its_anatomy(notebook):
 
 
 def test_its_setup_makes_the_page_that_all_its_products_go_to(path, notebook):
-    setup, text = code_cells(notebook)[1].source, "\n".join(cell.source for cell in code_cells(notebook))
+    (setup,) = [cell.source for cell in code_cells(notebook) if cell.id == "imports"]
+    text = "\n".join(cell.source for cell in code_cells(notebook))
     assert f'page = Page("{path.stem}", globals())' in setup and "page.save(" in text
     assert not re.search(r"\b(figures|registry)\.save\(", text)
 

@@ -50,6 +50,39 @@ def test_missing_requirements_are_named():
     assert old == f"pytest<1 (it has {pytest.__version__})" and absent == "no-such-package>=2"
 
 
+IMPORTS = """
+import ast, importlib.abc, json, sys
+from pathlib import Path
+
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.split(".")[0] in sys.argv[1].split(","):
+            raise ModuleNotFoundError(f"{name} is not for the class")
+
+sys.meta_path.insert(0, Absent())
+for notebook in map(Path, sys.argv[2:]):
+    cells = json.loads(notebook.read_text())["cells"]
+    code = "\\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            exec(ast.unparse(node))
+import eureka_lib.run_all.__main__
+"""
+
+
+def test_the_class_needs_no_more_than_its_extra():
+    """The imports of notebooks 00 to 09 and 13 to 16, and of JupyterLab's command, where the rest is not installed."""
+    rest = {Requirement(line).name for line in requirements.needed(PROJECT)}
+    rest -= {Requirement(line).name for line in requirements.needed(PROJECT, "class")}
+    assert {"transformers", "distributed", "pyarrow", "pytest"} <= rest
+    modules = {name.replace("-", "_") for name in rest} | {"tokenizers", "dask"}
+    numbers = [*range(10), 13, 14, 15, 16]
+    notebooks = [str(next(paths.NOTEBOOKS.glob(f"{number:02}_*.ipynb"))) for number in numbers]
+    command = [sys.executable, "-c", IMPORTS, ",".join(modules), *notebooks]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 # --- run_all.sh ------------------------------------------------------------------------------------------------------
 
 # Stands for Python and pip: writes down how it was called; "venv" copies it; "pip" may be told to fail.
@@ -59,7 +92,7 @@ if [[ $1 == -I && $2 == *requirements.py ]]; then echo -n "$LACKS"; [[ -z $LACKS
 if [[ $1 == -I ]]; then shift; fi
 if [[ $1 == -m ]]; then echo "$0 $*" >>"$CALLS"; fi
 if [[ $2 == venv ]]; then mkdir -p "$4/bin" && cp "$0" "$4/bin/python"; fi
-if [[ $2 == pip ]]; then exit "${PIP_STATUS:-0}"; fi
+if [[ $2 == pip && $PIP_STATUS ]]; then exit "$PIP_STATUS"; fi
 """
 
 
@@ -138,6 +171,42 @@ def test_set_up_is_done_once_and_again_when_it_must(checkout, tmp_path):
     assert called(moved) == [check, "venv", "pip", execute]
     (moved / ".venv" / "bin" / "python").unlink()
     assert called(moved) == [check, "venv", "pip", execute]
+
+
+@pytest.mark.parametrize("words", [("lab",), ("lab", "04"), ("lab", "notebooks/16_explorer.ipynb")])
+def test_for_lab_the_class_is_enough(checkout, tmp_path, words):
+    calls = tmp_path / "calls"
+    done = run_all(checkout, *words, PATH=path_with(tmp_path / "bin", FAKE_PYTHON), CALLS=str(calls))
+    assert done.returncode == 0 and "a checkout[class]" in calls.read_text() and "1.5 GB on disk" in done.stdout
+
+
+@pytest.mark.parametrize("words", [("lab", "10"), ("lab", "notebooks/12_use_it_in_your_model.ipynb"), ("16",)])
+def test_all_else_needs_all(checkout, tmp_path, words):
+    calls = tmp_path / "calls"
+    done = run_all(checkout, *words, PATH=path_with(tmp_path / "bin", FAKE_PYTHON), CALLS=str(calls))
+    assert done.returncode == 0 and "a checkout[all]" in calls.read_text() and "1.9 GB on disk" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is one torch")
+@pytest.mark.parametrize(
+    ("gpu", "index", "fails", "tried"),
+    [(False, "file:///cpu", False, True), (False, "file:///cpu", True, True), (True, "file:///cpu", False, False),
+     (False, None, False, False)],
+)  # fmt: skip
+def test_torch_without_cuda_is_taken_where_no_gpu_is_seen(checkout, tmp_path, gpu, index, fails, tried):
+    """From the index that is named; the usual one if there is none or it does not answer."""
+    calls, python = tmp_path / "calls", FAKE_PYTHON
+    if fails:
+        python += 'if [[ "$*" == *--index-url* ]]; then exit 1; fi\n'
+    path = path_with(tmp_path / "bin", python)
+    (tmp_path / "bin" / "nvidia-smi").write_text(f"#!/bin/sh\nexit {0 if gpu else 9}\n")
+    (tmp_path / "bin" / "nvidia-smi").chmod(0o755)
+    done = run_all(checkout, "lab", PATH=path, CALLS=str(calls), **({"EUREKA_TORCH_INDEX": index} if index else {}))
+    assert done.returncode == 0, done.stderr
+    pips = [line for line in calls.read_text().splitlines() if " -m pip " in line]
+    assert [f"--no-deps --index-url {index} torch==" in line for line in pips] == [True, False][not tried :]
+    assert ("taking the usual one" in done.stdout) == fails
+    assert ("set EUREKA_TORCH_INDEX to the address" in done.stdout) == (not gpu and not index)
 
 
 def test_nothing_in_the_shell_reaches_the_script(checkout, tmp_path):

@@ -53,6 +53,14 @@ def test_the_lesson_takes_ninety_minutes():
     assert all(end == start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
 
 
+def test_each_question_of_the_plan_has_a_folded_answer():
+    cells = {cell.id: cell.source for cell in PAGES["lesson_plan"].cells}
+    minutes = re.findall(r"^\| (\d+ to \d+) \|", cells["plan"], re.MULTILINE)
+    assert re.findall(r"<summary><b>Answer</b>, minutes (\d+ to \d+): .+</summary>\n\n", cells["answers"]) == minutes
+    exercises = re.findall(r"^\| \d+ \|", cells["exercises"], re.MULTILINE)
+    assert cells["exercises"].count("<summary><b>Answer</b> to the ") == len(exercises)
+
+
 def test_the_runner_makes_a_page_of_it_with_a_place_for_each_term(tmp_path, monkeypatch):
     monkeypatch.setenv("EUREKA_FIGURES", str(tmp_path))
     assert main(["glossary", "--profile", "smoke"]) == 0

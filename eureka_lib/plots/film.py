@@ -22,6 +22,8 @@ from eureka_lib.plots.probes import COLOURS
 from eureka_lib.plots.style import DERIVED, PLOT_WIDTH, derived_line
 from eureka_lib.progress import headless
 
+SPEEDS = {"slow": 500, "usual": 150, "fast": 50}  # milliseconds a frame
+
 
 def draw_strip(axes: Sequence[Axes], maps: Tensor, names: Sequence[str]) -> list[AxesImage]:
     """The attention maps (maps, 5, 5) of one step in a row of axes."""
@@ -95,20 +97,25 @@ class FilmView:
         at = self.film.history.iloc[(self.film.history["step"] - step).abs().argmin()]
         for cursor in self.cursors:
             cursor.set_xdata([step, step])
-        self.title.set_text(f"step {step}: loss {at['train_loss']:.2f}")
+        loss = at["train_loss"]  # there is none before the first step
+        self.title.set_text(f"step {step}" if np.isnan(loss) else f"step {step}: loss {loss:.2f}")
         self.words.set_text(f"accuracy {at['test_accuracy']:.2f}")
         for image, weights in zip(self.images, self.film.maps[frame].numpy(), strict=True):
             image.set_data(weights)
 
 
 def film_knob(film: Film) -> ipywidgets.VBox | None:
-    """A run to scrub: a slider over its kept steps, and a button that plays it; None in a run that nobody watches."""
+    """A run to scrub: a slider over its kept steps, and buttons that play it; None in a run that nobody watches."""
     if headless():
         print("A slider over the training stands here if somebody looks on.")
         return None
     figure = Figure(figsize=(PLOT_WIDTH, 4.2), layout="constrained")
     view, last = FilmView(figure, film), len(film.steps) - 1
-    play = ipywidgets.Play(min=0, max=last, interval=100)
+    play = ipywidgets.Play(min=0, max=last)
+    speed = ipywidgets.ToggleButtons(options=SPEEDS, value=SPEEDS["usual"], description="speed")
+    speed.style.button_width = "5em"
+    ipywidgets.link((speed, "value"), (play, "interval"))
     knob = ipywidgets.IntSlider(0, min=0, max=last, description="kept step", readout=False, layout={"width": "30em"})
     ipywidgets.jslink((play, "value"), (knob, "value"))
-    return ipywidgets.VBox([play, *knobs_above(figure, view.moving, [knob], view.show).children])
+    shown = knobs_above(figure, view.moving, [knob], view.show).children
+    return ipywidgets.VBox([ipywidgets.HBox([play, speed]), *shown])

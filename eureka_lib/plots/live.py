@@ -1,6 +1,7 @@
 """Pictures that move: a run's curve, drawn while it trains, and figures that answer a slider in milliseconds."""
 
 import io
+import time
 from collections.abc import Callable, Sequence
 
 import ipywidgets
@@ -20,11 +21,13 @@ from eureka_lib.plots.style import PLOT_WIDTH, derived_line
 from eureka_lib.tasks.two_step import TwoStepTask
 
 DPI = 110
+REPLAY, FRAMES = 10.0, 50  # a stored run's curve: seconds, pictures
 
 
 class LiveCurve:
     """Test accuracy of one run, drawn while it trains; give it as ``on_evaluation``.
 
+    A stored run, whose history comes whole, grows again in ``REPLAY`` seconds, and a line says so.
     In a headless run the picture is drawn once, at the end: a film that nobody watches costs time.
     """
 
@@ -49,6 +52,14 @@ class LiveCurve:
 
     def __call__(self, history: pd.DataFrame) -> None:
         """Draw the history so far."""
+        if len(history) > 1 and self.handle is None and not progress.headless():
+            print(f"What is stored of this run grows again, in {REPLAY:g} seconds.")
+            for length in np.unique(np.linspace(1, len(history), FRAMES, dtype=int)):
+                self._draw(history.iloc[:length])
+                time.sleep(REPLAY / FRAMES)
+        self._draw(history)
+
+    def _draw(self, history: pd.DataFrame) -> None:
         last = history.iloc[-1]
         self.bar.update(int(last["step"]), f"test accuracy {last['test_accuracy']:.2f}")
         self.line.set_data(history["step"], history["test_accuracy"])

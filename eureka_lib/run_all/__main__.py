@@ -1,5 +1,13 @@
 """The command line of ``run_all.sh``: ``python -m eureka_lib.run_all``.
 
+Without bash, as on Windows (untested there; under WSL run_all.sh does as on Linux), in the checkout's folder:
+
+    py -3.12 -m venv .venv
+    .venv\\Scripts\\python -m pip install -e .[class]
+    .venv\\Scripts\\python -m eureka_lib.run_all lab
+
+The extra ``all`` has what notebooks 10 to 12 need, too. pip's torch for Windows comes without CUDA.
+
 The exit status is 0 if all is well, 1 if a notebook failed, 2 for a mistake on the command line, 128 + n if signal n
 stopped the run.
 """
@@ -17,7 +25,7 @@ from typing import TextIO
 
 from eureka_lib import paths
 from eureka_lib.experiments import cluster
-from eureka_lib.run_all import audit, lab
+from eureka_lib.run_all import audit, kit, lab, slides
 from eureka_lib.run_all.gallery.links import relink
 from eureka_lib.run_all.jobs import PROFILES, Job, find_notebooks, parse_value, plan, select
 from eureka_lib.run_all.surroundings import check_names
@@ -28,6 +36,8 @@ USAGE = """\
                     [--fresh] [--no-audit] [--list] [--scheduler ADDRESS [--per-task GPU=1]]
        ./run_all.sh audit [--runs N] [--seed S]
        ./run_all.sh lab [NOTEBOOK] [JupyterLab's options]
+       ./run_all.sh slides NOTEBOOK ...
+       ./run_all.sh kit FOLDER
        ./run_all.sh test [pytest's arguments]"""
 EPILOG = """\
 examples:
@@ -41,6 +51,8 @@ examples:
   ./run_all.sh 01 --fresh            trains everything anew, whatever is stored or released
   ./run_all.sh audit --runs 6        trains six of the released runs again, and compares
   ./run_all.sh lab 01                opens a notebook in JupyterLab
+  ./run_all.sh slides 05             its pages for a lecture, from the executed notebook
+  ./run_all.sh kit /media/usb/eureka all that a room without a network needs, in one folder
   ./run_all.sh test                  all tests
 
 A cluster's workers must see this machine's run store: EUREKA_STORE=/shared/runs moves it. Whoever can connect to a dask
@@ -210,7 +222,7 @@ def _let_signals_stop() -> None:
     def stop(number, _frame):
         raise KeyboardInterrupt(signal.Signals(number).name)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:  # Windows has no SIGHUP
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP, and means it
             signal.signal(number, stop)
 
@@ -222,6 +234,12 @@ def main(arguments: list[str]) -> int:
         if words[:1] == ["lab"]:
             check_names(os.environ)
             return lab.main(words[1:], find_notebooks(paths.NOTEBOOKS), only_check)
+        if words[:1] == ["slides"]:
+            check_names(os.environ)
+            return slides.main(words[1:], find_notebooks(paths.NOTEBOOKS), only_check)
+        if words[:1] == ["kit"]:
+            check_names(os.environ)
+            return kit.main(words[1:], only_check)
         if words[:1] == ["audit"]:
             check_names(os.environ)
             return audit.main(words[1:], only_check)

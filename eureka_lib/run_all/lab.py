@@ -1,6 +1,7 @@
 """``./run_all.sh lab [NOTEBOOK]``: a notebook in JupyterLab, with the environment that has what it needs."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import quote
@@ -41,6 +42,8 @@ def main(arguments: list[str], known: dict[str, Path], only_check: bool) -> int:
         print(USAGE)
         return 0
     words = command(arguments, known)
-    if not only_check:
-        os.execve(words[0], words, shielded(os.environ))
-    return 0
+    if only_check:
+        return 0
+    if sys.platform == "win32":  # where another program cannot take a process's place
+        return subprocess.run(words, env=shielded(os.environ)).returncode
+    os.execve(words[0], words, shielded(os.environ))

@@ -17,13 +17,16 @@ from pathlib import Path
 PLATFORMS = {("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "arm64")}
 
 
-def needed(project: dict) -> list[str]:
-    """The requirements of a ``[project]`` table, with those of the extras that its extra ``all`` names."""
+def needed(project: dict, extra: str = "all") -> list[str]:
+    """The requirements of a ``[project]`` table, with those of an extra: its own, or of the extras that it names."""
     from packaging.requirements import Requirement
 
-    extras = project["optional-dependencies"]
-    names = sorted(name for line in extras["all"] for name in Requirement(line).extras)
-    return [*project["dependencies"], *(line for name in names for line in extras[name])]
+    extras, lines = project["optional-dependencies"], []
+    for line in extras[extra]:
+        requirement = Requirement(line)
+        ours = requirement.name == project["name"]
+        lines += [each for name in sorted(requirement.extras) for each in extras[name]] if ours else [line]
+    return [*project["dependencies"], *lines]
 
 
 def missing(lines: list[str]) -> list[str]:
@@ -57,15 +60,15 @@ def platform_problem(system: str, processor: str, library: str) -> str | None:
     )
 
 
-def main(pyproject: Path) -> int:
-    """Check the environment against ``pyproject``; the exit status is 0 if it satisfies, 1 if not."""
+def main(pyproject: Path, extra: str = "all") -> int:
+    """Check the environment against ``pyproject`` with an extra; the exit status is 0 if it satisfies, 1 if not."""
     if sys.version_info < (3, 11):  # noqa: UP036 - whatever Python is active; tomllib is new in 3.11
         print("Python 3.11 or newer")
         return 1
     import tomllib
 
     try:
-        lines = needed(tomllib.loads(pyproject.read_text())["project"])
+        lines = needed(tomllib.loads(pyproject.read_text())["project"], extra)
     except ImportError:
         print("packaging, and so jupyterlab")
         return 1
@@ -80,4 +83,4 @@ if __name__ == "__main__":
         problem = platform_problem(platform.system(), platform.machine(), str(sysconfig.get_config_var("SOABI")))
         print(problem or "", end="")
         sys.exit(1 if problem else 0)
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))

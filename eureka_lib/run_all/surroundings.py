@@ -27,7 +27,7 @@ OURS = {
 }
 PERSONAL = ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")
 VARIABLES = (*paths.VARIABLES, "EUREKA_PROFILE", "EUREKA_HEADLESS", "EUREKA_STATUS", "EUREKA_SCHEDULER",
-             "EUREKA_PER_TASK")  # fmt: skip
+             "EUREKA_PER_TASK", "EUREKA_TORCH_INDEX")  # fmt: skip
 
 
 def shielded(variables: Mapping[str, str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from eureka_lib.measure import heads
 from eureka_lib.measure.film import PROBED, develop
 from eureka_lib.measure.heads import TEMPERATURES, Setting, against_temperature, gradients_of, head_of, typical_row
 from eureka_lib.measure.subjects import Subject
-from eureka_lib.plots import film as films, heads as drawn
+from eureka_lib.plots import film as films, heads as drawn, live
 from eureka_lib.plots.live import Screen
 from eureka_lib.store import RunStore
 
@@ -79,6 +79,26 @@ def test_printed_film_marks_its_moments(film):
         assert np.allclose(shown, film.maps[film.steps.index(step)])
 
 
+def test_a_film_says_no_loss_where_there_is_none(film):
+    view = films.FilmView(Figure(), film)
+    assert np.isnan(film.history["train_loss"].iloc[0]) and view.title.get_text() == "step 0"
+    view.show(0)
+    assert view.title.get_text() == "step 0"
+    view.show(len(film.steps) - 1)
+    assert view.title.get_text().startswith("step 40: loss ")
+
+
+def test_a_stored_run_grows_again(film, monkeypatch, capsys):
+    monkeypatch.delenv("EUREKA_HEADLESS")
+    monkeypatch.setattr(live, "REPLAY", 0.0)
+    seen = []
+    monkeypatch.setattr(live.LiveCurve, "_draw", lambda self, history: seen.append(len(history)))
+    curve = live.LiveCurve(film.subject.experiment, film.subject.experiment.build_task())
+    with curve:
+        curve(film.history)
+    assert seen == [1, 2, 3, 4, 5, 5] and "What is stored of this run grows again" in capsys.readouterr().out
+
+
 def show(view, setting):
     head = head_of(setting)
     view.show(head, against_temperature(head), setting.temperature)
@@ -136,7 +156,11 @@ def test_knobs_move_the_pictures(film, monkeypatch):
         assert bytes(picture.value) not in seen
         seen.add(bytes(picture.value))
     knobs[0].value = 100.0  # the slider's end, which is a float and may lie a rounding beyond
-    play, knob, picture = films.film_knob(film).children
+    buttons, knob, picture = films.film_knob(film).children
+    play, speed = buttons.children
+    assert play.interval == films.SPEEDS["usual"]
+    speed.value = films.SPEEDS["slow"]
+    assert play.interval == 500
     first = bytes(picture.value)
     knob.value = play.max
     assert bytes(picture.value) != first and isinstance(play, ipywidgets.Play)

@@ -21,7 +21,7 @@ from test_execute import execute, write_notebook
 from eureka_lib import paths, provenance
 from eureka_lib.plots.style import use_style
 from eureka_lib.run_all import lab, surroundings
-from eureka_lib.run_all.__main__ import main
+from eureka_lib.run_all.__main__ import _let_signals_stop, main
 from eureka_lib.run_all.jobs import find_notebooks
 from eureka_lib.run_all.surroundings import check_names, secluded, shielded
 from eureka_lib.store import RunStore
@@ -231,6 +231,21 @@ def test_lab_opens_the_notebook_that_was_named(words):
     command = lab.command(words, KNOWN)
     assert "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb" in command and "--ip=127.0.0.1" in command
     assert ("--port=1" in command) == ("--port=1" in words)
+
+
+def test_on_windows_lab_runs_beside_the_command(monkeypatch):
+    """Where a process cannot become another and nothing hangs up. (Windows itself is untested.)"""
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(subprocess, "run", lambda words, env: subprocess.CompletedProcess(words, len(words)))
+    assert lab.main(["00"], KNOWN, only_check=False) == len(lab.command(["00"], KNOWN))
+    monkeypatch.delattr(signal, "SIGHUP")
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        _let_signals_stop()
+        assert all(signal.getsignal(number) is not handler for number, handler in before.items())
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_only_she_herself_opens_lab_to_others():

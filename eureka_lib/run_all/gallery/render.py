@@ -63,8 +63,8 @@ class OfflineExporter(HTMLExporter):
     """An executed notebook as one file, pictures included, that fetches nothing."""
 
     def __init__(self, link_to: Callable[[str], str] = str, **options):
-        super().__init__(template_name="offline", extra_template_basedirs=[str(TEMPLATES)], embed_images=True,
-                         **options)  # fmt: skip
+        super().__init__(extra_template_basedirs=[str(TEMPLATES)], extra_template_paths=[str(TEMPLATES)],
+                         **{"template_name": "offline", "embed_images": True} | options)  # fmt: skip
         self.link_to = link_to
 
     def markdown2html(self, source: str) -> str:
@@ -74,6 +74,13 @@ class OfflineExporter(HTMLExporter):
     def from_notebook_node(self, nb: NotebookNode, resources: dict | None = None, **options) -> tuple[str, dict]:
         """As nbconvert's; a picture is described by the heading that it stands under."""
         return super().from_notebook_node(_described(nb), resources, **options)
+
+
+class SlidesExporter(OfflineExporter):
+    """The same as slides, without code: one for each cell that its metadata do not skip."""
+
+    def __init__(self, link_to: Callable[[str], str] = str):
+        super().__init__(link_to, template_name="slides", exclude_input=True, exclude_output_prompt=True)
 
 
 def _described(notebook: NotebookNode) -> NotebookNode:
