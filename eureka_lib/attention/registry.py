@@ -32,6 +32,8 @@ class Method:
     fix: str | None = None  # the name that claims give to a fix of the paper's
 
 
+HEAT = {"scale_schedule": "half_cosine"}
+MATCHED_START = 58.0  # times the usual scale
 METHODS: dict[str, Method] = {
     "softmax": Method(softmax, "ViT, softmax", "#0072B2", fused=fused.softmax, row_wise=True, changes={}),
     "norm_softmax": Method(
@@ -43,8 +45,16 @@ METHODS: dict[str, Method] = {
     ),
     "heat_treatment": Method(
         None, "ViT, Heat Treatment", "#E69F00", ":", fix="Heat Treatment",
-        changes={"scale_schedule": "half_cosine", "scale_start": 24.0},
+        changes=HEAT | {"scale_start": 24.0},
     ),
+    # Controls: attention as sharp at the start as the paper's (a logit spread of about 1.2) where our narrower networks
+    # start at 0.5, for good or for a while; and what a longer step of the logits alone does.
+    "fixed_temperature": Method(None, "ViT, sharp throughout", "#7F7F7F", changes={"scale_start": MATCHED_START}),
+    "heat_treatment_matched": Method(
+        None, "ViT, Heat Treatment, matched", "#8C564B", changes=HEAT | {"scale_start": MATCHED_START}
+    ),
+    "query_key_rate_12": Method(None, "ViT, 12 x rate of W_Q, W_K", "#999933", changes={"query_key_rate": 12.0}),
+    "query_key_rate_48": Method(None, "ViT, 48 x rate of W_Q, W_K", "#661100", changes={"query_key_rate": 48.0}),
     "to_block_mean": Method(
         None, "ViT, gradients to block mean", "#7F7F7F", changes={"gradient_scaling": "to_block_mean"}
     ),

@@ -38,6 +38,7 @@ LEARNING_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 RESNET_RATES = (1e-3, 2e-3, 4e-3, 8e-3)
 FLAGSHIP_RATES = (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
 FLAGSHIP_METHODS = ("softmax", "norm_softmax_var", "norm_softmax", "heat_treatment")
+FLAGSHIP_CONTROLS = ("query_key_rate_12", "query_key_rate_48", "heat_treatment_matched", "fixed_temperature")
 EM_TIME, LEAP_TIME = "EM or censored at step", "leap or censored at step"
 
 Groups = dict[tuple | str, Experiment]
@@ -200,14 +201,14 @@ class Search:
 
 LAPTOP = profiles.get("laptop")
 METHOD = {"columns": ("method", "learning_rate"), "of": ("method",), "seeds": TUNING_SEEDS}
+FLAGSHIP = METHOD | {"seeds": FLAGSHIP_SEEDS}
 LEAP = METHOD | {"by": (LEAP_TIME, "final score")}
 SEARCHES = {
     "tuning": Search(tunings, ("regime", "method", "learning_rate"), TUNING_SEEDS, of=("regime", "method")),
     "tasks": Search(tasks, ("network", "task", "learning_rate"), of=("network",)),
     "zoo": Search(lambda: tuning(LAPTOP.zoo.base, profiles.TUNED_ZOO), **METHOD),
-    "flagship": Search(
-        lambda: tuning(profiles.FLAGSHIP, FLAGSHIP_METHODS, FLAGSHIP_RATES), **METHOD | {"seeds": FLAGSHIP_SEEDS}
-    ),
+    "flagship": Search(lambda: tuning(profiles.FLAGSHIP, FLAGSHIP_METHODS, FLAGSHIP_RATES), **FLAGSHIP),
+    "flagship_controls": Search(lambda: tuning(profiles.FLAGSHIP, FLAGSHIP_CONTROLS, FLAGSHIP_RATES), **FLAGSHIP),
     "in_context": Search(
         lambda: tuning(LAPTOP.in_context.base, LAPTOP.in_context.tuned), marks=in_context_marks, **LEAP
     ),

@@ -4,12 +4,15 @@ Every run has its row, also one without an EM, which is censored at the end of i
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from eureka_lib.analysis.eureka import Moment, eureka_moment, plateau_fraction
+from eureka_lib.attention.registry import METHODS
+from eureka_lib.experiments.experiment import FixConfig
 from eureka_lib.measure.plateaus import ACCURACY, Plateau
 from eureka_lib.store import Run
 
@@ -21,12 +24,12 @@ def moment_of(run: Run) -> Moment:
 
 def method_of(run: Run) -> str:
     """The method that a run stands for: the model's name where there is no attention, the fix, or the attention."""
-    fix, model = run.config["fix"], run.config["model"]
-    if fix["gradient_scaling"] != "none":
-        return fix["gradient_scaling"]
-    if fix["scale_schedule"] != "constant":
-        return "heat_treatment"
-    return model.get("attention", model["name"])
+    fix, model, usual = run.config["fix"], run.config["model"], asdict(FixConfig())
+    changed = {name: value for name, value in fix.items() if value != usual[name]}
+    for name, method in METHODS.items():
+        if method.changes and method.changes == changed:
+            return name
+    return "heat_treatment" if "scale_schedule" in changed else model.get("attention", model["name"])
 
 
 def all_runs(groups: Mapping[Any, Sequence[Run]]) -> list[Run]:
