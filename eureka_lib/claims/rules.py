@@ -8,6 +8,7 @@ the row, with the names in braces filled. Nothing is softened afterwards.
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -301,13 +302,16 @@ def fewer_steps(runs: Sequence[Run], baseline: Sequence[Run], name: str, confide
     """The interval of the ratio of restricted mean times at {confidence:.1%}, below 1.
 
     To the first evaluation at ``CLOSE_TO_BASELINE`` of the baseline's mean final accuracy. The paper's first version
-    has a ratio of 0.2, which the interval is to be compared with by the reader.
+    has a ratio of 0.2, which the interval is to be compared with by the reader. Where that accuracy is not an EM yet,
+    since most of the baseline's runs still lie on the plateau, the time to it says nothing of the plateau's length: not
+    testable (a precondition that was added when the flagship's first runs had been seen).
     """
     level = CLOSE_TO_BASELINE * float(np.mean(_final(baseline)))
     times, others = ([compare.first_step_at(*run.accuracy, level) for run in group] for group in (runs, baseline))
     ratio = compare.time_ratio(times, others, confidence)
     words = f"mean steps to a test accuracy of {level:.3f} (95 % of softmax's mean final one), over softmax's: {ratio}"
-    return _against(runs, baseline, [ratio], words, name, confidence)
+    effect = _against(runs, baseline, [ratio], words, name, confidence)
+    return replace(effect, testable=effect.testable and level >= ACCURACY.thresholds[0])
 
 
 @rule(

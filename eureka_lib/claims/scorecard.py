@@ -88,9 +88,10 @@ def markdown_table(table: pd.DataFrame) -> str:
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
 
 
-# How one line sums up several rows: *all* of them are counted, and where they disagree it says how many say what. The
-# number is that of one question, named in the registry before the runs (`lead`, or the claim's first): of all its rows,
-# from the least to the greatest, so that no row is chosen for what it says.
+# How one line sums up several rows: *all* of them are counted, and where they disagree it says how many say what; those
+# that are not testable are counted apart, and give no number. The number is that of one question, named in the registry
+# before the runs (`lead`, or the claim's first that is testable): of all its rows, from the least to the greatest, so
+# that no row is chosen for what it says.
 
 
 def share(rows: pd.DataFrame) -> str:
@@ -98,7 +99,15 @@ def share(rows: pd.DataFrame) -> str:
     if rows["verdict"].nunique() == 1:
         return rows["verdict"].iloc[0]
     positive = OWN_WORDS[REPRODUCED] if CLAIMS[rows["claim"].iloc[0]].own else REPRODUCED
-    return f"{(rows['verdict'] == positive).sum()} of {len(rows)} {positive}"
+    return f"{(rows['verdict'] == positive).sum()} of {len(testable(rows))} {positive}"
+
+
+def testable(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose claim can be judged here; all of them if there is none."""
+    return found if len(found := rows[rows["verdict"] != NOT_TESTABLE]) else rows
+
+
+SHORT = {NOT_SEEN: "not seen", NOT_TESTABLE: "not testable"}  # where "at this scale" stands above
 
 
 def tally(rows: pd.DataFrame) -> str:
@@ -106,7 +115,9 @@ def tally(rows: pd.DataFrame) -> str:
     found = rows["verdict"].value_counts()
     if len(found) == 1:
         return share(rows) + (f" (all {len(rows)})" if len(rows) > 1 else "")
-    others = [f"{found[word]} {word}" for word in WORDS if word in found and kind_of(word) != REPRODUCED]
+    others = [
+        f"{found[word]} {SHORT.get(word, word)}" for word in WORDS if word in found and kind_of(word) != REPRODUCED
+    ]
     return f"{share(rows)} ({', '.join(others)})"
 
 
@@ -118,13 +129,16 @@ def seen(rows: pd.DataFrame) -> str:
 
 
 def _brief(rows: pd.DataFrame) -> str:
+    rows = testable(rows)
+    if set(rows["verdict"]) == {NOT_TESTABLE}:
+        return SHORT[NOT_TESTABLE]
     yes = (rows["verdict"].map(kind_of) == REPRODUCED).sum()
     return f"{yes} of {len(rows)}" if len(rows) > 1 else rows["verdict"].iloc[0]
 
 
 def leading(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of the one thing asked whose number stands for the claim."""
-    groups = asked(rows)
+    groups = asked(testable(rows))
     return groups.get(CLAIMS[rows["claim"].iloc[0]].lead, next(iter(groups.values())))
 
 
@@ -164,7 +178,7 @@ def findings(table: pd.DataFrame) -> str:
     """What became of the paper's claims, in two sentences: the ones seen, also in part, and the others."""
     whole, part, none = [], [], []
     for claim, rows in table[table["claim"].isin(PAPER)].groupby("claim", sort=False):
-        yes, n = (rows["verdict"] == REPRODUCED).sum(), len(rows)
+        yes, n = (rows["verdict"] == REPRODUCED).sum(), len(testable(rows))
         count = f": {yes} of {n} verdicts" if 0 < yes < n else ""
         (whole if yes == n else part if yes else none).append(f"that {CLAIMS[claim].short} ({claim}{count})")
     profile = table["profile"].iloc[0]

@@ -56,7 +56,7 @@ def plot_rates(axes: Sequence[Axes], table: pd.DataFrame, budget: int) -> None:
                          elinewidth=0.8, **style)  # fmt: skip
         axes[1].plot(x, rows["mean restricted EM time"], **style)
     axes[0].set(ylabel="share of runs with an EM", ylim=(-0.03, 1.03))
-    axes[1].set(ylabel="restricted mean EM time (steps)", ylim=(0, 1.05 * budget))
+    axes[1].set(ylabel="mean time to the EM (steps)", ylim=(0, 1.05 * budget))
     derived_line(axes[1], budget, "budget", decimals=0)
     rates = sorted(table["learning rate"].unique())
     for axis in axes:

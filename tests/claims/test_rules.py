@@ -238,6 +238,12 @@ def test_where_softmax_has_no_plateau_there_is_nothing_to_shorten():
     assert {row.verdict for row in rules.judge_zoo({"softmax": QUICK, "sigmoid": SLOW})} == {"not testable here"}
 
 
+def test_where_softmax_ends_on_the_plateau_the_time_to_its_accuracy_says_nothing():
+    stuck = [planted(NEVER)] * 19 + [planted(1500)]
+    verdicts = {row.part: row.verdict for row in rules.judge_fix("norm_softmax", QUICK, stuck, "regime")}
+    assert verdicts["fewer steps"] == "not testable here" and verdicts["earlier"] == "reproduced"
+
+
 def test_several_regimes_that_judge_one_claim_share_the_error():
     alone, among = (rules.judge_fix("norm_softmax", QUICK, SLOW, "regime", n)[0] for n in (1, 5))
     assert alone.interval[1] < among.interval[1] and "at 95.0%" in alone.test and "at 99.0%" in among.test

@@ -62,7 +62,7 @@ def test_a_line_counts_all_rows_and_chooses_none(folder):
     table = scorecard.read("laptop")
     c1, c5, c6 = (table[table["claim"] == claim] for claim in ("C1", "C5", "C6"))
     assert scorecard.tally(c1) == "reproduced" and scorecard.seen(c1) == "**reproduced**"
-    assert scorecard.tally(c5) == "0 of 2 reproduced (1 not seen at this scale, 1 undecided)"
+    assert scorecard.tally(c5) == "0 of 2 reproduced (1 not seen, 1 undecided)"
     assert scorecard.seen(c6) == "**undecided (all 2)**: likelier; a fix"
     assert scorecard.measured(c1) == "share of seeds 1.00 (0.76 to 1.00); claimed: above 0.5"
     both = c5.assign(value=[0.5, 2.0])
@@ -75,7 +75,7 @@ def test_one_row_that_holds_does_not_make_a_claim(folder):
     rows = [replace(row, verdict=REPRODUCED, value=0.1), row, replace(row, asks="speed", verdict=REPRODUCED)]
     registry.save(rows, "05_the_fixes_compared", "laptop")
     c5 = scorecard.read("laptop").query("claim == 'C5'")
-    assert scorecard.seen(c5) == ("**2 of 3 reproduced (1 not seen at this scale)**: earlier 1 of 2; speed reproduced")
+    assert scorecard.seen(c5) == ("**2 of 3 reproduced (1 not seen)**: earlier 1 of 2; speed reproduced")
     assert scorecard.measured(c5).startswith("share of seeds 0.10 to 1.25 in 2 comparisons")
 
 
