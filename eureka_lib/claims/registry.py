@@ -106,7 +106,7 @@ CLAIMS = {  # in the order of the scorecard
             "fixed temperatures is compared in the same way.",
         limits="What the fixes do at the paper's size, with 197 tokens and long budgets, at its rates; and that they "
                "help everywhere: the first regime was looked for, by pilots on other seeds, as one in which softmax "
-               "has a long plateau; where it has none, nothing can be said ([what tuning saw](../search/flagship.csv))."),
+               "has a long plateau; without one nothing can be said ([what tuning saw](../search/flagship.csv))."),
     "C6": Claim(
         "the fixes need fewer steps, are likelier to learn, more accurate, more robust to hyper-parameters",
         "abstract", "05_survival", scale=VISION, lead="fewer steps",
