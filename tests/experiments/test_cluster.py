@@ -108,7 +108,8 @@ def test_the_caller_is_killed_and_calls_again(local, store, tmp_path):
     kept = len(store.keys())
     assert 2 <= kept < 12
     again = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert f"12 runs, {kept} of them stored, {12 - kept} to train" in again
+    found, missing = map(int, re.search(r"12 runs, (\d+) of them stored, (\d+) to train", again).groups())
+    assert kept <= found < 12 and found + missing == 12  # a worker may have finished one more meanwhile
     assert sorted(Log.read(log).begun) == sorted(e.key for e in wanted)
     check_store(store.folder, wanted)
 
