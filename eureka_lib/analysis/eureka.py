@@ -28,6 +28,9 @@ class Moment:
     step: int
     happened: bool
 
+    def __str__(self) -> str:
+        return f"step {self.step}" if self.happened else f"none by {self.step}"
+
 
 def eureka_moment(
     steps: Sequence[int], accuracy: Sequence[float], threshold: float = THRESHOLD, hold: int = HOLD

@@ -36,6 +36,7 @@ def test_an_audit_agrees_with_what_this_code_gives(archives, capsys):
     assert audit.main(["--runs", "2", "--seed", "3"]) == 0
     out = capsys.readouterr().out
     assert "2 released runs, chosen by --seed 3" in out and out.count("equal bit for bit") == 2
+    assert out.count("none by 12") == 4  # each, released and here
     assert "Audit: agrees with what was released" in out
 
 
