@@ -227,22 +227,21 @@ def _let_signals_stop() -> None:
             signal.signal(number, stop)
 
 
+COMMANDS = {
+    "lab": lambda words, only_check: lab.main(words, find_notebooks(paths.NOTEBOOKS), only_check),
+    "slides": lambda words, only_check: slides.main(words, find_notebooks(paths.NOTEBOOKS), only_check),
+    "kit": kit.main,
+    "audit": audit.main,
+}
+
+
 def main(arguments: list[str]) -> int:
     """Run the command line."""
     only_check, words = "--check" in arguments, [word for word in arguments if word != "--check"]
     try:
-        if words[:1] == ["lab"]:
+        if words and (command := COMMANDS.get(words[0])):
             check_names(os.environ)
-            return lab.main(words[1:], find_notebooks(paths.NOTEBOOKS), only_check)
-        if words[:1] == ["slides"]:
-            check_names(os.environ)
-            return slides.main(words[1:], find_notebooks(paths.NOTEBOOKS), only_check)
-        if words[:1] == ["kit"]:
-            check_names(os.environ)
-            return kit.main(words[1:], only_check)
-        if words[:1] == ["audit"]:
-            check_names(os.environ)
-            return audit.main(words[1:], only_check)
+            return command(words[1:], only_check)
         request = parse(words, paths.NOTEBOOKS)
         if only_check:
             return 0

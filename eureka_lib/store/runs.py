@@ -23,9 +23,9 @@ from torch import Tensor
 
 from eureka_lib import paths
 from eureka_lib.store import released
+from eureka_lib.store.released import SUMS
 
 RESULTS_VERSION = 4  # raise it whenever the same configuration would give other results than before
-SUMS = "SHA256SUMS"
 FILES = ("config.json", "history.csv", "meta.json")
 
 Config = dict[str, Any]
@@ -172,7 +172,8 @@ class RunStore:
     def load_released(self, key: str) -> Run | None:
         """The released run of that ``key``, or None, with a warning if it is damaged."""
         try:
-            return read_run(self.released()[key], weights=True) if key in self.released() else None
+            folder = self.released().get(key)
+            return read_run(folder, weights=True) if folder else None
         except ValueError as error:
             warnings.warn(f"released run {key} cannot be used ({error}); training it instead", stacklevel=3)
             return None
