@@ -259,6 +259,9 @@ FLAGSHIP = LAPTOP_FOLLOW_UP.vary(
     indicator_source="digits", cell=8, pixel_mean=0.4, pixel_std=0.3, patch=4, patch_width=8, steps=4000,
     evaluate_every=50,
 )  # fmt: skip
+FLAGSHIP_RESNET = replace(FLAGSHIP, model=ResNetConfig(base_width=16, stem="small")).vary(
+    steps=2000, learning_rate=2e-3
+)
 
 # Linear functions in context: Garg et al.'s standard setting without its curriculum, and a smaller one. Adam is AdamW
 # without weight decay.
