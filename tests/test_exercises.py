@@ -5,6 +5,7 @@ import re
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from eureka_lib import exercises, paths
 
@@ -138,3 +139,14 @@ def test_a_usual_mistake_is_told_what_is_off(name, code, capsys):
     solved = f"{solution_of(name)}\nsolution = {function}\n"
     said = told(name, solved + BOOKS[name]["exercise"].replace("return ...", code), capsys)
     assert said.startswith("Not yet: ") and MISTAKES[name][code] in said, said
+
+
+def test_an_attention_of_ones_own_is_trained_and_compared():
+    notebook = nbformat.read(paths.NOTEBOOKS / "exercise_attention.ipynb", as_version=4)
+    cells = {cell.id: cell for cell in notebook.cells}
+    cells["exercise"].source = solution_of("exercise_attention")
+    where = {"metadata": {"path": paths.NOTEBOOKS}}
+    NotebookClient(notebook, kernel_name="python3", timeout=600, resources=where).execute()
+    assert "10/10 done, 0 failed" in "".join(out.get("text", "") for out in cells["run"].outputs)
+    table = cells["table"].outputs[0].data["text/plain"]
+    assert re.search(r"method +softmax +mine\n", table) and re.search(r"time / softmax's +\d\.\d+ \(", table), table
