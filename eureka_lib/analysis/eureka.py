@@ -50,6 +50,18 @@ def eureka_moment(
     return Moment(int(steps[-1]), False)
 
 
+def late_jump(
+    steps: Sequence[int], accuracy: Sequence[float], threshold: float = THRESHOLD, hold: int = HOLD
+) -> int | None:
+    """The step from which a run without an EM stays at or above ``threshold`` to its end: a jump too late to count."""
+    steps, accuracy = _as_history(steps, accuracy)
+    below = np.flatnonzero(~(accuracy >= threshold))
+    first = below[-1] + 1 if len(below) else 0
+    if first == len(steps) or eureka_moment(steps, accuracy, threshold, hold).happened:
+        return None
+    return int(steps[first])
+
+
 def plateau_fraction(
     steps: Sequence[int],
     accuracy: Sequence[float],

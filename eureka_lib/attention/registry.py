@@ -44,7 +44,7 @@ METHODS: dict[str, Method] = {
         fix="NormSoftmax with the variance",
     ),
     "heat_treatment": Method(
-        None, "ViT, Heat Treatment", "#E69F00", ":", fix="Heat Treatment",
+        None, "ViT, Heat Treatment", "#C77700", ":", fix="Heat Treatment",
         changes=HEAT | {"scale_start": 24.0},
     ),
     # Controls: attention as sharp at the start as the paper's (a logit spread of about 1.2) where our narrower networks
@@ -80,9 +80,9 @@ METHODS: dict[str, Method] = {
 # What is drawn beside them: a network without attention, and the shapes that Heat Treatment can have.
 DRAWN_BESIDE: dict[str, Method] = {
     "resnet9": Method(label="ResNet9", colour="#D55E00"),
-    "linear": Method(label="Heat Treatment, linear", colour="#E69F00"),
-    "cosine": Method(label="Heat Treatment, cosine", colour="#E69F00"),
-    "half_cosine": Method(label="Heat Treatment, half cosine", colour="#E69F00"),
+    "linear": Method(label="Heat Treatment, linear", colour="#C77700"),
+    "cosine": Method(label="Heat Treatment, cosine", colour="#C77700"),
+    "half_cosine": Method(label="Heat Treatment, half cosine", colour="#C77700"),
     "constant": Method(label="sharp throughout", colour="#7F7F7F"),
 }
 

@@ -8,9 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from eureka_lib.benchmark.measure import Row
-from eureka_lib.plots.style import DERIVED, panels
+from eureka_lib.plots.style import DERIVED, MEMBER, WAITS, panels
 
-MEASURED, BAR = "#0072B2", "#D55E00"
 ROW_HEIGHT = 0.3  # inches
 
 
@@ -29,8 +28,8 @@ def plot_rows(rows: Sequence[Row]) -> Figure:
     table = row_table(rows).astype({"floor": float, "bar": float})
     y, style = table.index, {"ls": "none", "marker": "|", "ms": 16, "mew": 1.8}
     quartiles = [table["ratio"] - table["low"], table["high"] - table["ratio"]]
-    axis.errorbar(table["ratio"], y, xerr=quartiles, fmt="o", ms=5, color=MEASURED, label="median and quartiles")
-    for mark, colour, label in (("floor", DERIVED, "floor (counted)"), ("bar", BAR, "bar (at most)")):
+    axis.errorbar(table["ratio"], y, xerr=quartiles, fmt="o", ms=5, color=MEMBER, label="median and quartiles")
+    for mark, colour, label in (("floor", DERIVED, "floor (counted)"), ("bar", WAITS, "bar (at most)")):
         if table[mark].notna().any():
             axis.plot(table[mark], y, color=colour, label=label, **style)
     axis.axvline(1, color=DERIVED, lw=1, zorder=0)

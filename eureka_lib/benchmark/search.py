@@ -1,7 +1,7 @@
 """How the laptop's regimes and each method's settings were found, as a script that anyone can run again.
 
 ``python -m eureka_lib.benchmark.search NAME``, a name in :data:`SEARCHES`. ``flagship`` tries six learning rates for
-every method in the regime that judges the paper's main claims, ``tuning`` four in the cheaper ones (all else, such as
+every method in the regime that judges the paper's main claims, ``tuning`` four in the cheapest one (all else, such as
 where Heat Treatment starts, is the paper's), and ``tasks`` four for each network that all tasks are given to. The
 others do the same for in-context learning, language modelling, today's attention (``zoo``), and forecasts.
 All use seeds from 1000 on, which no notebook reports, and leave raw results, a row per run, in ``figures/search``.
@@ -94,16 +94,6 @@ def _language_plateau(config: LanguageConfig) -> Plateau:
 def tuning(base: Experiment, methods: Iterable[str], rates: Sequence[float] = LEARNING_RATES) -> Groups:
     """Every method at each learning rate."""
     return {(method, rate): base.vary(**changes_of(method), learning_rate=rate) for method in methods for rate in rates}
-
-
-def tunings() -> Groups:
-    """Every method of the laptop's cheaper regimes at each learning rate."""
-    laptop = profiles.get("laptop")
-    return {
-        (regime.name, *key): experiment
-        for regime in (laptop.temperature, laptop.cheap)
-        for key, experiment in tuning(regime.base, regime.tuned).items()
-    }
 
 
 def budgets() -> Groups:
@@ -211,7 +201,7 @@ METHOD = {"columns": ("method", "learning_rate"), "of": ("method",), "seeds": TU
 FLAGSHIP = METHOD | {"seeds": FLAGSHIP_SEEDS}
 LEAP = METHOD | {"by": (LEAP_TIME, "final score")}
 SEARCHES = {
-    "tuning": Search(tunings, ("regime", "method", "learning_rate"), TUNING_SEEDS, of=("regime", "method")),
+    "tuning": Search(lambda: tuning(LAPTOP.cheap.base, LAPTOP.cheap.tuned), **METHOD),
     "tasks": Search(tasks, ("network", "task", "learning_rate"), of=("network",)),
     "zoo": Search(lambda: tuning(LAPTOP.zoo.base, profiles.TUNED_ZOO), **METHOD),
     "flagship": Search(lambda: tuning(profiles.FLAGSHIP, FLAGSHIP_METHODS, FLAGSHIP_RATES), **FLAGSHIP),

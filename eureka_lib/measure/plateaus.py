@@ -15,6 +15,7 @@ from eureka_lib.analysis.eureka import (
     Moment,
     eureka_moment,
     jump_duration,
+    late_jump,
     plateau_fraction,
 )
 from eureka_lib.store import Run
@@ -65,6 +66,10 @@ class Plateau:
     def leap(self, run: Run, threshold: float | None = None) -> Moment:
         """When ``run`` leaves the plateau, by the first threshold or by another one; censored if it does not."""
         return eureka_moment(*self.score(run), self.thresholds[0] if threshold is None else threshold)
+
+    def late(self, run: Run) -> int | None:
+        """The step of a jump that the end of the budget cuts short; None if there is none, or one that counts."""
+        return late_jump(*self.score(run), self.thresholds[0])
 
     def share(self, run: Run) -> float:
         """Share of the budget spent on the plateau before the leap, in [0, 1]."""

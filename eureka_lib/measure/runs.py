@@ -3,7 +3,8 @@
 Every run has its row, also one without an EM, which is censored at the end of its budget.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -73,6 +74,44 @@ def labelled_table(groups: Mapping[Any, Sequence[Run]], column: str) -> pd.DataF
     """The :func:`run_table` of several groups, the group's name in front, under ``column``."""
     tables = {name: run_table(runs) for name, runs in groups.items()}
     return pd.concat(tables, names=[column]).reset_index(column).reset_index(drop=True)
+
+
+def setting_of(runs: Sequence[Run]) -> str:
+    """What the runs have in common and where they differ, in a line: data, learning rates, steps, how many of each.
+
+    Empty without runs.
+    """
+    if not runs:
+        return ""
+    subjects = list(dict.fromkeys(_subject(run.config) for run in runs))
+    training = [run.config["training"] for run in runs]
+    unseeded = [{name: value for name, value in run.config.items() if not name.endswith("_seed")} for run in runs]
+    sizes = Counter(map(str, unseeded)).values()
+    return ", ".join([
+        " / ".join(subjects) if len(subjects) < 3 else f"{len(subjects)} tasks",
+        f"learning rate {_span(one['learning_rate'] for one in training)}",
+        f"{_span(one['steps'] for one in training)} steps",
+        f"{_span(sizes)} seeds" + (" each" if len(sizes) > 1 else ""),
+    ])  # fmt: skip
+
+
+def _subject(config: Mapping[str, Any]) -> str:
+    """The data of a run in a few words, and how many tokens an attention sees of it."""
+    task, model = config["task"], config["model"]
+    if "corpus" in task:
+        return f"{task['corpus']}, {task['tokens']} tokens"
+    if "dimensions" in task:
+        return f"linear functions of {task['dimensions']} numbers"
+    sources = " and ".join(dict.fromkeys([task["indicator_source"], task["target_source"]]))
+    if "patch" not in model:
+        return sources
+    tokens = 4 * task["cell"] ** 2 // (model["patch"] * (model["patch_width"] or model["patch"]))
+    return f"{sources}, {tokens} tokens"
+
+
+def _span(values: Iterable[float]) -> str:
+    low, high = min(values := list(values)), max(values)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def describe_run(run: Run) -> str:

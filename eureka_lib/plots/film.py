@@ -19,7 +19,7 @@ from eureka_lib.measure.subjects import telling_steps
 from eureka_lib.plots.live import knobs_above
 from eureka_lib.plots.maps import draw_cells
 from eureka_lib.plots.probes import COLOURS
-from eureka_lib.plots.style import DERIVED, PLOT_WIDTH, derived_line
+from eureka_lib.plots.style import DERIVED, PLOT_WIDTH, WAITS, derived_line
 from eureka_lib.progress import headless
 
 SPEEDS = {"slow": 500, "usual": 150, "fast": 50}  # milliseconds a frame
@@ -81,7 +81,7 @@ class FilmView:
     def __init__(self, figure: Figure, film: Film):
         self.film = film
         curves, (row,) = _layout(figure, film, 1)
-        self.cursors = [axis.axvline(0, color="#D55E00", lw=1.5) for axis in curves]
+        self.cursors = [axis.axvline(0, color=WAITS, lw=1.5) for axis in curves]
         self.title = curves[0].set_title("step 0")
         self.words = curves[1].set_title("accuracy")
         self.images = draw_strip(row, film.maps[0], film.names)

@@ -28,8 +28,7 @@ from eureka_lib.measure.heads import (
 )
 from eureka_lib.measure.logits import softmax_jacobian
 from eureka_lib.plots.live import knobs_above
-from eureka_lib.plots.seeds import MATRIX_STYLE
-from eureka_lib.plots.style import DERIVED, PLOT_WIDTH
+from eureka_lib.plots.style import DERIVED, MATRICES, PLOT_WIDTH
 from eureka_lib.progress import headless
 
 LOWEST = 1e-6  # where the axis of the gradients ends: of a one-hot row nothing comes back
@@ -50,11 +49,11 @@ class HeadView:
         jacobian.spines[:].set_visible(True)
         self.size = jacobian.set_title("Jacobian, size 0.000")
         style = {"even": (DERIVED, "--", 1, EVEN)} if x == "temperature" else {}
-        style |= {name: (colour, line, None, f"${name}$") for name, (colour, line) in MATRIX_STYLE.items()}
+        style |= {name: (colour, line, None, f"${name}$") for name, (colour, line) in MATRICES.items()}
         self.lines = {name: gradients.plot([], [], color=colour, ls=line, lw=width, label=label)[0]
                       for name, (colour, line, width, label) in style.items()}  # fmt: skip
         self.dots = [gradients.plot([], [], "o", color=colour, ms=9 - 2 * i, zorder=5)[0]
-                     for i, (colour, _) in enumerate(MATRIX_STYLE.values())]  # fmt: skip
+                     for i, (colour, _) in enumerate(MATRICES.values())]  # fmt: skip
         gradients.set(xscale="log", yscale="log", xlim=(0.01, 100), ylim=(LOWEST, 10), xlabel=LABELS[x],
                       ylabel="gradient", title="from a typical row")  # fmt: skip
 

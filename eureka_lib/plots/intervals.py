@@ -18,7 +18,7 @@ from eureka_lib.claims.rules import REMOVED, SHORTER
 from eureka_lib.measure import logits
 from eureka_lib.measure.runs import moment_of
 from eureka_lib.plots.curves import MARKERS, mark_crossovers
-from eureka_lib.plots.style import DERIVED, MEMBER, PLOT_WIDTH, derived_line, legend_below, log_axis
+from eureka_lib.plots.style import DERIVED, MEMBER, PLOT_WIDTH, REFERENCE, derived_line, legend_below, log_axis
 from eureka_lib.store import Run
 
 WORDS = {REPRODUCED: "yes", NOT_REPRODUCED: "no", NOT_TESTABLE: "not testable"}
@@ -45,7 +45,8 @@ def plot_sweep(groups: Mapping[float, Sequence[Run]], label: str, plateau: float
     rate = axes[0, 0]
     rate.plot(means.index, means["EM rate"], "o", color=colour, ms=5)
     for value, happened in table.groupby("value")["EM rate"]:
-        rate.plot([value] * 2, wilson_interval(sum(happened), len(happened)), color=colour, lw=1.3, alpha=0.6)
+        rate.plot([value] * 2, wilson_interval(sum(happened), len(happened)), color=colour, lw=1.3, alpha=0.6,
+                  gid="wilson")  # fmt: skip
     rate.set_ylim(-0.05, 1.05)
     derived_line(axes[1, 0], plateau, "plateau")
     for axis in axes[1]:
@@ -171,7 +172,7 @@ def _draw_scores(axis: Axes, rows: pd.DataFrame) -> None:
     axis.axvline(rows.set_index("predictor").loc[BASELINE, "value"], color=DERIVED, lw=1, ls="--", zorder=0)
     trivial = np.arange(len(rows)) <= rows.index[rows["predictor"] == BASELINE][0]
     for row, place in zip(rows.to_dict("records"), rows.index, strict=True):
-        colour = "#7F7F7F" if trivial[place] else "#0072B2"
+        colour = REFERENCE if trivial[place] else MEMBER
         axis.plot([row["low"], row["high"]], [place, place], color=colour, lw=1.6)
         axis.plot(row["value"], place, "o", color=colour, ms=5.5)
         if row["predictor"] != CONSTANT:

@@ -20,7 +20,7 @@ from eureka_lib.attention.registry import colour_of, short_label_of
 from eureka_lib.measure.logits import softmax_jacobian
 from eureka_lib.measure.maps import TOKENS
 from eureka_lib.measure.probes import GROUPS
-from eureka_lib.plots.style import PLOT_WIDTH
+from eureka_lib.plots.style import PLOT_WIDTH, WAITS
 
 EVEN_CONTRAST = (1.05 * 0.05) ** 0.5 - 0.05  # the luminance on which black and white stand out alike
 
@@ -98,7 +98,7 @@ def plot_cells(table: pd.DataFrame) -> Figure:
         column[0].set_title("\n\n" + moment.replace(", ", "\n"), fontsize=8, loc="center")
         for axis, cells in zip(column, weights.to_numpy().reshape(-1, 5, 5), strict=True):
             draw_cells(axis, cells)
-            axis.add_patch(plt.Rectangle((-0.5, -0.5), 5, 1, fill=False, ec="#D55E00", lw=1.5, clip_on=False, zorder=5))
+            axis.add_patch(plt.Rectangle((-0.5, -0.5), 5, 1, fill=False, ec=WAITS, lw=1.5, clip_on=False, zorder=5))
         column[-1].set_xticks(range(5), TOKENS, rotation=90, fontsize=7)
     for axis, (layer, head) in zip(axes[:, 0], heads, strict=True):
         axis.set_yticks(range(5), TOKENS, fontsize=6.5)

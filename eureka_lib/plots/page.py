@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from eureka_lib import paths, provenance
 from eureka_lib.claims import registry
 from eureka_lib.experiments import defaults, profiles
-from eureka_lib.plots.style import use_style
+from eureka_lib.measure.runs import setting_of
+from eureka_lib.plots.style import headline, smallest_text, use_style
 from eureka_lib.store import RESULTS_VERSION, Run
 from eureka_lib.validation import check_choice
 
@@ -63,9 +64,20 @@ class Page:
             registry.save(rows, self.notebook, self.profile)
         return registry.table(rows, self.profile)
 
-    def save(self, figure: Figure, name: str, data: pd.DataFrame, runs: Sequence[Run]) -> Path:
+    def save(
+        self,
+        figure: Figure,
+        name: str,
+        data: pd.DataFrame,
+        runs: Sequence[Run],
+        says: str = "",
+        setting: str = "",
+        line_art: bool = True,
+    ) -> Path:
         """Save ``figure`` as ``<name>.png`` and ``.pdf``, with ``data`` as ``.csv`` and its provenance as ``.json``.
 
+        Above it stands what it ``says``: a sentence, computed where runs are behind it; and in grey their setting, or
+        the one that is given. ``line_art`` is false for pictures whose greys mean something, which no page inverts.
         ``name`` starts with the number of its notebook ("01_loss" of "01_the_eureka_moment"), by which the products of
         a notebook are found; ValueError otherwise. What depends on the machine, the time and the commit is kept apart,
         in ``machine/<name>.json``; so the four files change only if the figure does. Returns the PNG's path.
@@ -74,10 +86,16 @@ class Page:
         if not name.startswith(f"{number}_"):
             raise ValueError(f"figure name {name!r} must start with its notebook's number: {number}_{name} would do")
         self._note_played()
+        setting = setting or setting_of(runs)
+        headline(figure, says, setting)
         table = data.to_csv(index=False, lineterminator="\n").encode()
         groups = _by_config(runs)
         facts = {
             "figure": name,
+            "says": says,
+            "setting": setting,
+            "line_art": line_art,
+            "smallest_text": smallest_text(figure),
             "notebook": self.notebook,
             "profile": self.profile,
             "parameters": self._defaults | self.played,

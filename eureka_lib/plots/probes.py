@@ -15,13 +15,13 @@ from eureka_lib.analysis.probes import ALL_TOKENS, CLS
 from eureka_lib.claims.rules import NOT_YET_MADE, RECOGNISED
 from eureka_lib.measure.probes import GROUPS, accuracies
 from eureka_lib.measure.subjects import Subject
-from eureka_lib.plots.style import DERIVED, PLOT_WIDTH, derived_line, panels
+from eureka_lib.plots.style import ASKED, DERIVED, JUMPED, MEMBER, PLOT_WIDTH, REFERENCE, derived_line, panels
 from eureka_lib.tasks.two_step import TwoStepTask
 
-COLOURS = dict(zip(GROUPS, sns.color_palette("colorblind", 4), strict=True))
+COLOURS = {asked: ASKED[asked] for asked in GROUPS}
 MARKS = dict(zip(GROUPS, "os^D", strict=True))
 PROBE_STYLES = {"linear": {"ls": "-"}, "MLP": {"ls": "--"}}
-PROBE_COLOURS = {"linear": "#0072B2", "MLP": "#D55E00"}
+PROBE_COLOURS = {"linear": MEMBER, "MLP": REFERENCE}
 PROBE_MARKS = {"linear": "o", "MLP": "s"}
 
 
@@ -109,7 +109,7 @@ def plot_every_run(rows: pd.DataFrame, subjects: Sequence[Subject]) -> Figure:
     """What the claims rest on: every run at its three phases, against the thresholds of the rules."""
     figure, axes = panels(2, 1.5 + 0.25 * len(subjects), share_y=True)
     marks = {"start": {"marker": "o", "mfc": "white"}, "half-way": {"marker": "o"}, "end": {"marker": "D"}}
-    colours = {"start": "black", "half-way": "black", "end": "#D55E00"}
+    colours = {"start": "black", "half-way": "black", "end": JUMPED}
     shown = (("indicators", ALL_TOKENS, RECOGNISED), ("which target", CLS, NOT_YET_MADE))
     for axis, (asked, tokens, threshold) in zip(axes, shown, strict=True):
         axis.axvline(threshold, color=DERIVED, ls="--", lw=1, zorder=0)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from eureka_lib.measure.tasks import SAMPLES, batches, title_of
-from eureka_lib.plots.style import PLOT_WIDTH
+from eureka_lib.plots.style import FRAME, PLOT_WIDTH
 from eureka_lib.tasks.two_step import NOWHERE, Batch, TwoStepTask
 
 COLUMNS = 3  # tasks side by side
@@ -31,7 +31,7 @@ def plot_sample(axis: Axes, batch: Batch, i: int) -> None:
     axis.imshow(((batch.images[i] - low) / (high - low)).permute(1, 2, 0).numpy())
     if batch.target[i] != NOWHERE:
         row, column = divmod(int(batch.target[i]), 2)
-        frame = plt.Rectangle((column * cell - 0.5, row * cell - 0.5), cell, cell, fill=False, ec="#F0E442", lw=2.5,
+        frame = plt.Rectangle((column * cell - 0.5, row * cell - 0.5), cell, cell, fill=False, ec=FRAME, lw=2.5,
                               clip_on=False)  # fmt: skip
         axis.add_patch(frame)
     axis.set(xticks=[], yticks=[])

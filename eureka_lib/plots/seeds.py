@@ -13,33 +13,52 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
-from eureka_lib.analysis.eureka import Moment
 from eureka_lib.analysis.gradients import FEATURES
-from eureka_lib.analysis.probes import CLS
 from eureka_lib.attention.registry import colour_of, label_of, short_label_of
 from eureka_lib.measure.forecasts import CAME, CAME_NOT, TOO_EARLY, fate
 from eureka_lib.measure.gradients import over_layers
 from eureka_lib.measure.methods import count
 from eureka_lib.measure.plateaus import ACCURACY, Plateau
-from eureka_lib.measure.runs import moment_of
 from eureka_lib.measure.subjects import Subject
 from eureka_lib.measure.tasks import ByTask, title_of
-from eureka_lib.plots.style import DERIVED, PLOT_WIDTH, derived_line, legend_below, small_panels
+from eureka_lib.plots.style import (
+    DERIVED,
+    GRID,
+    JUMPED,
+    LEFT_OUT,
+    MATRICES,
+    PAPER,
+    PLACES,
+    PLOT_WIDTH,
+    WAITS,
+    derived_line,
+    legend_below,
+    small_panels,
+)
 from eureka_lib.store import Run
 from eureka_lib.store.runs import Groups
 from eureka_lib.tasks.two_step import TwoStepTask
 
-MATRIX_STYLE = {"W_Q": ("#D55E00", "-"), "W_K": ("#56B4E9", "--"), "W_V": ("black", "-")}
-PLACES = {CLS: ("#4D4D4D", ":"), "indicators": ("#CC79A7", "-"), "targets": ("#E69F00", "--")}  # colour, line
-RUN_COLOURS = {CAME: "#0072B2", CAME_NOT: "#D55E00", TOO_EARLY: "#999999"}
+RUN_COLOURS = {CAME: JUMPED, CAME_NOT: WAITS, TOO_EARLY: LEFT_OUT}
 
 
-def plot_run(axis: Axes, table: pd.DataFrame, column: str, moment: Moment, size: float = 9, **style) -> None:
-    """A run's ``column`` of a table against the training step, with a star of that ``size`` at its Eureka-moment."""
+def plot_run(
+    axis: Axes, table: pd.DataFrame, column: str, run: Run, plateau: Plateau = ACCURACY, size: float = 9, **style
+) -> None:
+    """A run's ``column`` of a table against the training step, with a star of that ``size`` at its Eureka-moment.
+
+    The star of a jump that comes too late to count is hollow.
+    """
     axis.plot(table["step"], table[column], **style)
-    at = table[table["step"] >= moment.step].head(1)
-    if moment.happened:
-        axis.plot(at["step"], at[column], "*", color=style["color"], ms=size, mec="white", mew=size / 15, zorder=5)
+    moment, late = plateau.leap(run), plateau.late(run)
+    star = {"color": style["color"], "ms": size, "mec": PAPER, "mew": size / 15, "gid": "moment"}
+    if plateau.loss is not None:
+        star |= {"gid": "leap"}
+    if late is not None:
+        star |= {"mfc": PAPER, "mec": style["color"], "mew": 1, "gid": "late"}
+    at = table[table["step"] >= (moment.step if late is None else late)].head(1)
+    if moment.happened or late is not None:
+        axis.plot(at["step"], at[column], "*", zorder=5, **star)
 
 
 def plot_seeds(axis: Axes, groups: Groups, column: str, plateau: Plateau = ACCURACY) -> None:
@@ -47,7 +66,7 @@ def plot_seeds(axis: Axes, groups: Groups, column: str, plateau: Plateau = ACCUR
     for method, runs in groups.items():
         for i, run in enumerate(runs):
             style = {"color": colour_of(method), "label": None if i else label_of(method)}
-            plot_run(axis, run.history, column, plateau.leap(run), lw=1.1, alpha=0.75, **style)
+            plot_run(axis, run.history, column, run, plateau, lw=1.1, alpha=0.75, **style)
     axis.set_xlabel("training step")
 
 
@@ -95,7 +114,7 @@ def plot_tasks(networks: Mapping[str, ByTask], tasks: Mapping[str, TwoStepTask])
         axis.set(ylabel="test accuracy", ylim=(0, 1.03))
         axis.label_outer()
     handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=9)
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9)
     return figure
 
 
@@ -104,7 +123,7 @@ def plot_kept(axis: Axes, table: pd.DataFrame, column: str, runs: Sequence[Run],
     for run in runs:
         one = table[table["run"] == run.key]
         if len(one):
-            plot_run(axis, one, column, moment_of(run), size=7, lw=0.9, alpha=0.8, label=label, **style)
+            plot_run(axis, one, column, run, size=7, lw=0.9, alpha=0.8, label=label, **style)
             label = None  # one entry in the legend
 
 
@@ -115,7 +134,7 @@ def plot_weight_gradients(table: pd.DataFrame, runs: Sequence[Run]) -> Figure:
     for row, layer in zip(axes, layers, strict=True):
         for axis, method in zip(row, methods, strict=True):
             one = table[(table["layer"] == layer) & (table["method"] == method)]
-            for name, (colour, line) in MATRIX_STYLE.items():
+            for name, (colour, line) in MATRICES.items():
                 plot_kept(axis, one, name, runs, f"${name}$", color=colour, ls=line)
         row[0].set_ylabel(f"layer {layer}")
     for axis, method in zip(axes[0], methods, strict=True):
@@ -199,7 +218,7 @@ def plot_fates(subjects: Sequence[Subject], horizon: int, task: TwoStepTask) -> 
         whole.plot(history["step"], history["test_accuracy"], **style)
         start.plot(seen["step"], seen["test_loss"], **style)
     whole.axvspan(0, horizon, color="black", alpha=0.12, lw=0)
-    start.set_facecolor("#E0E0E0")
+    start.set_facecolor(GRID)
     whole.set(xlim=(0, subjects[0].run.history["step"].iloc[-1]), ylim=(0, 1.02), ylabel="test accuracy")
     start.set(xlim=(0, horizon), ylabel="test loss (nats)")
     for axis in figure.axes:

@@ -1,18 +1,45 @@
-"""How the figures look: one style, one colour per method throughout (Okabe-Ito, safe for colour-blind readers)."""
+"""How the figures look: one style, and one registry of what is not a method's colour.
 
+The methods' own colours are in :mod:`eureka_lib.attention.registry` (Okabe and Ito's, safe for colour-blind readers).
+No other module names a colour.
+"""
+
+import textwrap
 from collections.abc import Iterable, Sequence
-from math import ceil
+from math import ceil, inf
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-DERIVED = "#555555"  # the plateau and floor lines
-REFERENCE, MEMBER = "#8C8C8C", "#0072B2"  # where each method has a panel: softmax, and the method
 PLOT_WIDTH = 7.0  # inches: a text width; half of it still reads in a two-column paper
+SMALLEST = 8  # points, of any text: what a projector and a README of 800 pixels still show
+DERIVED = "#555555"  # lines that no run drew: the plateau, the floor, a rule's threshold
+FAINT, GRID, PAPER = "#AAAAAA", "#E0E0E0", "#FFFFFF"  # what stands behind; lines between rows; nothing
+FRAME = "#F0E442"  # around what is pointed at in a picture
+REFERENCE, MEMBER = "#8C8C8C", "#0072B2"  # of two things that are no methods: what was, and what is asked about
+JUMPED, WAITS, LEFT_OUT = "#0072B2", "#8C510A", "#AAAAAA"  # a run's outcome: a jump, none in the budget, not asked
+HELD, FAILED, OPEN, NOT_ASKED = "#0B6E4F", "#B3401A", "#D0D0D0", "#FFFFFF"  # verdicts
+# Parts of one network, colour and line: inks and dashes, no method's colour.
+MATRICES = {"W_Q": ("#1B1B1B", "-"), "W_K": ("#6E6E6E", "--"), "W_V": ("#7B3294", "-")}
+PLACES = {"CLS": ("#6E6E6E", ":"), "indicators": ("#7B3294", "-"), "targets": ("#1B1B1B", "--")}
+ASKED = {  # what a probe is asked for
+    "indicators": "#7B3294", "targets": "#6E6E6E", "which target": "#1B1B1B", "label": "#A6611A",
+}  # fmt: skip
+# What a mark means, by the ``gid`` of its artists: it is written under a figure's headline where the mark is drawn.
+MARKS = {
+    "moment": "\N{BLACK STAR} Eureka-moment",
+    "leap": "\N{BLACK STAR} leap",
+    "late": "\N{WHITE STAR} jump at the very end: too late to count",
+    "censored": "hollow: none in the budget",
+    "mean": "bar: mean, a run without one counted with its budget",
+    "ends": "tick: a run ends without one",
+    "wilson": "upright lines: 95 % intervals",
+}
 
 
 def use_style() -> None:
@@ -24,6 +51,34 @@ def use_style() -> None:
         "figure.dpi": 110, "savefig.dpi": 200, "figure.constrained_layout.use": True, "pdf.fonttype": 42,
         "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "axes.titlelocation": "left",
     })  # fmt: skip
+
+
+def headline(figure: Figure, says: str, setting: str) -> None:
+    """Write what a figure says above it, in bold, and under that in grey its ``setting`` and the key of its marks.
+
+    The figure grows by what the lines need, so that its panels keep their size.
+    """
+    width, height = figure.get_size_inches()
+    drawn = {artist.get_gid() for artist in figure.findobj()}
+    grey = " \N{MIDDLE DOT} ".join([*filter(None, [setting]), *(text for gid, text in MARKS.items() if gid in drawn)])
+    bold = textwrap.wrap(says, int(12.6 * width))  # letters of 10 points that fit into an inch
+    grey = textwrap.wrap(grey, int(16.6 * width))
+    above = 0.1 + 0.175 * len(bold) + 0.145 * len(grey)  # inches
+    figure.set_size_inches(width, height + above)
+    if not figure.get_layout_engine():
+        figure.subplots_adjust(top=1 - above / (height + above))
+    else:
+        figure.get_layout_engine().set(rect=(0, 0, 1, height / (height + above)))
+    top = 1 - 0.04 / (height + above)
+    figure.text(0.008, top, "\n".join(bold), ha="left", va="top", fontsize=10, weight="bold", linespacing=1.15)
+    below = top - 0.175 * len(bold) / (height + above)
+    figure.text(0.008, below, "\n".join(grey), ha="left", va="top", fontsize=SMALLEST, color=DERIVED, linespacing=1.2)
+
+
+def smallest_text(figure: Figure) -> float:
+    """Size in points of the smallest text that is drawn; infinity without any."""
+    texts = (text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip())
+    return min((text.get_fontsize() for text in texts), default=inf)
 
 
 def panels(n: int, height: float = 3.0, share_y: bool = False) -> tuple[Figure, list[Axes]]:

@@ -44,4 +44,4 @@ def plot_curve(axis: Axes, runs: Sequence[Run], colour: str, label: str) -> None
     axis.step(steps, no_em, where="post", color=colour, label=label)
     axis.fill_between(steps, low, high, step="post", color=colour, alpha=0.15, lw=0)
     censored = [moment.step for moment in moments if not moment.happened]
-    axis.plot(censored, [no_em[-1]] * len(censored), "|", color=colour, ms=10, mew=1.5)
+    axis.plot(censored, [no_em[-1]] * len(censored), "|", color=colour, ms=10, mew=1.5, gid="ends")

@@ -17,7 +17,7 @@ from eureka_lib.measure.forecasts import CAME, CAME_NOT
 from eureka_lib.measure.plateaus import ACCURACY, Plateau
 from eureka_lib.measure.tasks import ByTask, title_of
 from eureka_lib.plots.seeds import RUN_COLOURS
-from eureka_lib.plots.style import PLOT_WIDTH
+from eureka_lib.plots.style import FAINT, GRID, PLOT_WIDTH
 from eureka_lib.store.runs import Groups
 
 
@@ -33,7 +33,7 @@ def plot_task_times(axis: Axes, networks: Mapping[str, ByTask]) -> None:
     for network in networks:
         axis.plot([], [], "o", color=colour_of(network), label=label_of(network))
     for row in range(1, len(tasks)):
-        axis.axhline(row - 0.5, color="0.9", lw=0.7, zorder=0)
+        axis.axhline(row - 0.5, color=GRID, lw=0.7, zorder=0)
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.1), ncols=len(networks))
 
 
@@ -46,11 +46,13 @@ def plot_rows(axis: Axes, rows: Mapping[str, Groups], plateau: Plateau = ACCURAC
             middle = row + (i + 0.5) * share - 0.5
             for moment, shift in zip(moments, _shifts([moment.step for moment in moments], 0.36 * share), strict=True):
                 face = colour if moment.happened else "none"
-                axis.plot(moment.step, middle + shift, "o", ms=4.5, mfc=face, mec=colour, mew=1)
+                gid = None if moment.happened else "censored"
+                axis.plot(moment.step, middle + shift, "o", ms=4.5, mfc=face, mec=colour, mew=1, gid=gid)
             ends = [middle - 0.38 * share, middle + 0.38 * share]
-            axis.plot([compare.restricted_times(moments).mean()] * 2, ends, color="black", lw=1.6, zorder=5)
+            axis.plot([compare.restricted_times(moments).mean()] * 2, ends, color="black", lw=1.6, zorder=5,
+                      gid="mean")  # fmt: skip
     axis.set(yticks=range(len(rows)), yticklabels=rows, xlim=(0, None), ylim=(-0.5, len(rows) - 0.5))
-    axis.set_xlabel(f"training step of the {plateau.event} (hollow: none in the budget)")
+    axis.set_xlabel(f"training step of the {plateau.event}")
     axis.invert_yaxis()
 
 
@@ -93,7 +95,7 @@ def plot_signs(table: pd.DataFrame) -> Figure:
         for group, size in ((FITTING, 3.5), (HELD_OUT, 5)):
             for came, marker in ((True, "o"), (False, "^")):
                 rows = table[(table["group"] == group) & (table["EM"] == came)]
-                colour = "#AAAAAA" if group == FITTING else RUN_COLOURS[CAME if came else CAME_NOT]
+                colour = FAINT if group == FITTING else RUN_COLOURS[CAME if came else CAME_NOT]
                 axis.plot(rows[sign], rows["step"], marker, ms=size, mec=colour, mfc=colour if came else "none",
                           mew=1, alpha=0.85)  # fmt: skip
         unit = UNITS.get(sign)
@@ -105,7 +107,7 @@ def plot_signs(table: pd.DataFrame) -> Figure:
     handles = [
         Line2D([], [], ls="", marker="o", color=RUN_COLOURS[CAME], label=f"held out, {CAME}"),
         Line2D([], [], ls="", marker="^", color=RUN_COLOURS[CAME_NOT], mfc="none", label=f"held out, {CAME_NOT}"),
-        Line2D([], [], ls="", marker="o", ms=4, color="#AAAAAA", label="fitting runs"),
+        Line2D([], [], ls="", marker="o", ms=4, color=FAINT, label="fitting runs"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9)
     return figure

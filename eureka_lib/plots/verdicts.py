@@ -7,9 +7,9 @@ from matplotlib.text import Annotation
 
 from eureka_lib.claims.registry import CLAIMS, NOT_REPRODUCED, NOT_TESTABLE, REPRODUCED, UNDECIDED, kind_of
 from eureka_lib.claims.scorecard import WORDS, asked, share
-from eureka_lib.plots.style import DERIVED, panels
+from eureka_lib.plots.style import DERIVED, FAILED, GRID, HELD, NOT_ASKED, OPEN, REFERENCE, panels
 
-COLOURS = {REPRODUCED: "#0B6E4F", NOT_REPRODUCED: "#B3401A", UNDECIDED: "#D0D0D0", NOT_TESTABLE: "#FFFFFF"}
+COLOURS = {REPRODUCED: HELD, NOT_REPRODUCED: FAILED, UNDECIDED: OPEN, NOT_TESTABLE: NOT_ASKED}
 MARKS = {
     REPRODUCED: "\N{CHECK MARK}",
     NOT_REPRODUCED: "\N{MULTIPLICATION X}",
@@ -41,7 +41,7 @@ def plot(table: pd.DataFrame) -> Figure:
 
 
 def _line(axis: Axes, y: int, claim: str, rows: pd.DataFrame) -> None:
-    axis.axhline(y - 0.5, color="#E4E4E4", lw=0.6)
+    axis.axhline(y - 0.5, color=GRID, lw=0.6)
     ours = " (ours)" if CLAIMS[claim].own else ""
     axis.annotate(claim, (0, y - 0.2), va="center", fontsize=LARGE, weight="bold")
     axis.annotate(CLAIMS[claim].short + ours, (0.05, y - 0.2), va="center", fontsize=LARGE)
@@ -63,5 +63,5 @@ def _mark(axis: Axes, kind: str, before: Annotation, gap: float) -> Annotation:
     return axis.annotate(
         MARKS[kind], (1, 0.5), (gap, 0), before, "offset points", ha="center", va="center", fontsize=SMALL,
         weight="bold", family="monospace", color="white" if kind in (REPRODUCED, NOT_REPRODUCED) else "black",
-        bbox={"boxstyle": "square,pad=0.2", "fc": COLOURS[kind], "ec": "#999999" if kind == NOT_TESTABLE else "none"},
+        bbox={"boxstyle": "square,pad=0.2", "fc": COLOURS[kind], "ec": REFERENCE if kind == NOT_TESTABLE else "none"},
     )  # fmt: skip

@@ -11,6 +11,7 @@ from eureka_lib.analysis.eureka import (
     eureka_moment,
     jump_duration,
     kaplan_meier,
+    late_jump,
     log_rank,
     median_step,
     plateau_fraction,
@@ -130,3 +131,11 @@ def test_log_rank():
     assert math.isnan(log_rank([Moment(60, False)], [Moment(60, False)]))
     with pytest.raises(ValueError, match="at least one run"):
         log_rank(early, [])
+
+
+def test_a_jump_that_the_end_cuts_short_is_no_moment_and_no_secret():
+    steps, jump = [10, 20, 30, 40, 50], [0.5, 0.55, 0.55, 0.8, 0.9]
+    assert not eureka_moment(steps, jump).happened and late_jump(steps, jump) == 40
+    assert late_jump(steps, [0.5, 0.55, 0.8, 0.9, 0.55]) is None, "it fell back"
+    assert late_jump(steps, [0.5, 0.55, 0.8, 0.9, 0.9]) is None, "it counts"
+    assert late_jump(steps[:2], [0.8, 0.9]) == 10

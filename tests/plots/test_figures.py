@@ -98,7 +98,7 @@ def test_the_command_gives_the_played_parameters():
 
 
 def test_defaults_and_another_profile_are_not_played(capsys):
-    page = Page("03_temperature", {"profile": "paper", "scales": (0.0625, 0.25, 1.0, 4, 16), "anything": 1})
+    page = Page("03_temperature", {"profile": "paper", "scales": (0.25, 1.0, 4, 16, 64), "anything": 1})
     page.record([])
     assert page.folder == paths.figures_dir("paper") and capsys.readouterr().out == ""
     assert (page.folder / "claims" / "03_temperature.json").exists()
