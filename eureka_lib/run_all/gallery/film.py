@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from matplotlib.colors import to_hex
 from PIL import Image
 
 from eureka_lib.analysis.eureka import THRESHOLD, eureka_moment
@@ -40,7 +39,7 @@ def film(folder: Path) -> dict | None:
     frames = zip(x, said, _measured(table, maps[-1], target), seen.round(3).to_numpy().tolist(), strict=True)
     return {
         "curves": [
-            (words, to_hex(COLOURS.get(column.split(",")[0], "black")), " ".join(f"{a},{b:.3f}" for a, b in
+            (words, COLOURS.get(column.split(",")[0], "black"), " ".join(f"{a},{b:.3f}" for a, b in
              zip(x, table[column], strict=True))) for column, words in CURVES.items()
         ],
         "frames": [dict(zip(("x", "said", "measured", "weights"), frame, strict=True)) for frame in frames],
