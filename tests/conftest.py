@@ -18,7 +18,7 @@ def tiny():
     """The smoke profile's ViT experiment, cut to a second."""
     from eureka_lib.experiments import profiles
 
-    return profiles.get("smoke").vit.vary(steps=12, evaluate_every=4, test_samples=100)
+    return profiles.get("smoke").live.vary(steps=12, evaluate_every=4, test_samples=100)
 
 
 @pytest.fixture
