@@ -28,7 +28,8 @@ def diagnose_runs(subjects: Sequence[Subject], task: TwoStepTask, batch: Batch) 
     """Every kept model of ``subjects`` on one batch: a row per step and layer.
 
     Columns run (its key), method, seed, step, layer (from 1); W_Q, W_K, W_V, mean absolute gradients (nats); the same
-    of features, as "q at indicators", for each of q, k, v and each of ``PLACES``; the attention's normalised "entropy".
+    of features, as "q at indicators", for each of q, k, v at indicators, at targets and at CLS, if there is one; the
+    attention's normalised "entropy".
     """
     where, tables = device(), []
     images, labels = batch.images.to(where), batch.labels.to(where)
