@@ -120,8 +120,8 @@ def test_the_film_shows_what_its_figure_has_stored(page):
     *_, network = page.select("#film polyline")
     points = [float(point.split(",")[1]) for point in network["points"].split()]
     assert points == pytest.approx(table["test_accuracy"])
-    said = [frame["said"] for frame in frames]
-    assert said[0] == "It learns to read the digits." and said[-1].startswith("Since its Eureka-moment at step ")
+    first, *_, last = [frame["said"] for frame in frames]
+    assert first.startswith("Before the plateau: ") and last.startswith("Since its Eureka-moment at step ")
 
 
 def test_a_folder_of_few_figures_has_a_page_too(tmp_path, monkeypatch):
