@@ -60,7 +60,7 @@ def _said(table: pd.DataFrame, plateau: float) -> list[str]:
         if finds
         else "On the plateau: it reads both targets, and guesses which one counts."
         if reads
-        else "It learns to read the digits."
+        else "Before the plateau: it learns to read the digits."
         for step, finds, reads in zip(table["step"], found, read, strict=True)
     ]
 
