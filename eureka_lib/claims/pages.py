@@ -7,12 +7,15 @@ Written by the notebook of the scorecard from the rows that the other notebooks 
 import json
 import os
 from collections import Counter
+from math import inf, isfinite
 from pathlib import Path
 
 import pandas as pd
 
 from eureka_lib import paths
-from eureka_lib.claims.registry import CLAIMS, NOWHERE, Claim
+from eureka_lib.analysis.eureka import wilson_interval
+from eureka_lib.claims.registry import CLAIMS, NOWHERE, UNDECIDED, Claim, Row
+from eureka_lib.claims.rules import SHARE
 from eureka_lib.claims.scorecard import markdown_table, measured, number, runs, seen
 
 # Wall minutes of the notebooks that judge claims, at profile laptop on CORES cores, with nothing trained before.
@@ -82,9 +85,29 @@ def _verdicts(rows: pd.DataFrame) -> str:
 
 def _in_words(rows: pd.DataFrame) -> str:
     items = "\n".join(
-        f"- {row.statement} *{row.verdict}*: {row.effect}. Rule: {row.test}." for row in rows.itertuples()
+        f"- {row.statement} *{row.verdict}*: {row.effect}. Rule: {row.test}.{power(row)}" for row in rows.itertuples()
     )
     return f"<details><summary>In words, with the rules</summary>\n\n{items}\n</details>"
+
+
+def power(row: Row) -> str:
+    """What an undecided row could have decided: the number nearest to the threshold that so many runs tell from it.
+
+    Of a share that is the least whose Wilson interval lies above; of another number, the one that an interval as wide
+    as the row's would just tell, ratios by factors. Empty for what is decided, and where the data bound nothing.
+    """
+    side, _, threshold = row.supports.rpartition(" ")
+    if row.verdict != UNDECIDED or side not in ("above", "below"):
+        return ""
+    threshold, end = float(threshold), row.interval[0] if side == "above" else row.interval[1]
+    if row.unit == SHARE:
+        enough = [k for k in range(row.n + 1) if wilson_interval(k, row.n)[0] > threshold]
+        return f" With {row.n} runs it takes at least {enough[0]} to decide it." if enough else ""
+    if "ratio" in row.unit:
+        least = threshold * row.value / end if end > 0 else inf
+    else:
+        least = threshold + row.value - end
+    return f" An interval this wide decides it only for numbers {side} {least:.2f}." if isfinite(least) else ""
 
 
 def _scope(claim: Claim, rows: pd.DataFrame, figures: Path) -> str:

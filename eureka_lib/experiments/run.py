@@ -9,6 +9,7 @@ from pathlib import Path
 from eureka_lib.experiments.experiment import Experiment
 from eureka_lib.experiments.trainer import OnEvaluation, train
 from eureka_lib.store import Run, RunStore
+from eureka_lib.store.runs import kept_steps
 from eureka_lib.validation import check_whole
 
 
@@ -37,11 +38,15 @@ def run(
 
 def stored(experiment: Experiment, store: RunStore, weights_every: int = 0) -> Run | None:
     """The stored run of ``experiment``, if there is one that has all the weights that ``weights_every`` asks for."""
+    check_whole("weights_every", weights_every)
+
+    def is_whole(run: Run) -> bool:
+        return kept_steps(int(run.history["step"].iloc[-1]), weights_every) <= {*run.weight_steps}
+
     found = store.load(experiment.key)
-    if found is None or not check_whole("weights_every", weights_every):
-        return found
-    last = int(found.history["step"].iloc[-1])
-    return found if {*range(0, last, weights_every), last} <= {*found.weight_steps} else None
+    if found and not found.released and not is_whole(found):
+        found = store.load_released(experiment.key)
+    return found if found and is_whole(found) else None
 
 
 def unfinished_path(store: RunStore, experiment: Experiment) -> Path:

@@ -18,6 +18,7 @@ from eureka_lib import paths, provenance
 from eureka_lib.claims import registry
 from eureka_lib.experiments import defaults, profiles
 from eureka_lib.measure.runs import setting_of
+from eureka_lib.plots.errors import fold_tracebacks
 from eureka_lib.plots.style import headline, smallest_text, use_style
 from eureka_lib.store import RESULTS_VERSION, Run
 from eureka_lib.validation import check_choice
@@ -37,6 +38,7 @@ class Page:
         self.notebook = check_choice("notebook of notebooks/defaults.json", notebook, known)
         self.profile = profiles.get(namespace["profile"]).name
         use_style()
+        fold_tracebacks()
         self._namespace, self._defaults = namespace, known[notebook]
         self.played: dict[str, object] = {}  # the parameters that are, or have been, other than their defaults
         self._note_played()
@@ -73,11 +75,13 @@ class Page:
         says: str = "",
         setting: str = "",
         line_art: bool = True,
+        weights_every: int = 0,
     ) -> Path:
         """Save ``figure`` as ``<name>.png`` and ``.pdf``, with ``data`` as ``.csv`` and its provenance as ``.json``.
 
         Above it stands what it ``says``: a sentence, computed where runs are behind it; and in grey their setting, or
         the one that is given. ``line_art`` is false for pictures whose greys mean something, which no page inverts.
+        ``weights_every`` is set if the runs' kept weights are behind it, which then are released with the runs.
         ``name`` starts with the number of its notebook ("01_loss" of "01_the_eureka_moment"), by which the products of
         a notebook are found; ValueError otherwise. What depends on the machine, the time and the commit is kept apart,
         in ``machine/<name>.json``; so the four files change only if the figure does. Returns the PNG's path.
@@ -102,6 +106,7 @@ class Page:
             "command": shlex.join(["./run_all.sh", "--profile", self.profile, self.notebook, *self._options()]),
             "plotted_data": f"{name}.csv",
             "plotted_data_sha256": hashlib.sha256(table).hexdigest(),
+            "weights_every": weights_every,
             "runs": [_origin(group) for group in groups],
         }
         machine = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eureka_lib.store import released
-from eureka_lib.store.runs import RESULTS_VERSION, Folder, Run, RunStore, StoreError, bare_files, read_run
+from eureka_lib.store.runs import RESULTS_VERSION, Folder, Run, RunStore, StoreError, read_run, released_files
 
 WATCHED = "00_start_here"
 LEFT_BEHIND = 24 * 3600  # seconds after which a half-written run or a note of progress is nobody's any more
@@ -38,20 +38,22 @@ def sound_runs(store: RunStore) -> list[Run]:
     return [entry.run for entry in entries(folders.values()) if entry.run]
 
 
-def behind_figures(figures: Path) -> dict[str, list[str]]:
+def behind_figures(figures: Path) -> dict[str, dict[str, set[int]]]:
     """The keys of the runs behind a folder's figures, by notebook; a run that several show is the first one's.
 
-    That of 00 is not among them: it is there to be watched while it is trained.
+    With each key comes every how many steps figures need its weights; most need none. The run of 00 is not among them:
+    it is there to be watched while it is trained.
     """
-    found: dict[str, list[str]] = {}
-    seen: set[str] = set()
+    found: dict[str, dict[str, set[int]]] = {}
+    owner: dict[str, dict[str, set[int]]] = {}
     for file in sorted(figures.glob("[0-9][0-9]_*.json")):
         facts = json.loads(file.read_text(encoding="utf-8"))
         if facts["notebook"] == WATCHED:
             continue
-        keys = [key for group in facts["runs"] for key in group["keys"] if key not in seen]
-        seen |= {*keys}
-        found.setdefault(facts["notebook"], []).extend(dict.fromkeys(keys))
+        mine = found.setdefault(facts["notebook"], {})
+        for key in (key for group in facts["runs"] for key in group["keys"]):
+            needed = owner.setdefault(key, mine).setdefault(key, set())
+            needed |= {facts.get("weights_every", 0)} - {0}
     return {notebook: keys for notebook, keys in found.items() if keys}
 
 
@@ -71,16 +73,17 @@ def costs(store: RunStore, wanted: Mapping[str, Iterable[str]]) -> dict[str, dic
     return found
 
 
-def release(store: RunStore, wanted: Mapping[str, Iterable[str]], folder: Path) -> dict[str, list[str]]:
-    """Write an archive in ``folder`` for each name in ``wanted``, with the runs of those keys, without their weights.
+def release(store: RunStore, wanted: Mapping[str, Mapping[str, Iterable[int]]], folder: Path) -> dict[str, list[str]]:
+    """Write an archive in ``folder`` for each name in ``wanted``, with the runs of those keys.
 
+    Of their weights come those that are wanted, every so many steps; a run that lacks some of these counts as missing.
     Returns the keys, by name, of the runs that the store lacks.
     """
     archives, missing = {}, {}
     for name, keys in wanted.items():
-        runs = {key: store.load(key) for key in keys}
-        missing[name] = [key for key, run in runs.items() if run is None]
-        archives[f"{name}.zip"] = {key: bare_files(run) for key, run in runs.items() if run}
+        found = {key: released_files(store.load(key), every) for key, every in keys.items()}
+        missing[name] = [key for key, files in found.items() if files is None]
+        archives[f"{name}.zip"] = {key: files for key, files in found.items() if files}
     released.write(folder, {name: runs for name, runs in archives.items() if runs}, RESULTS_VERSION)
     return missing
 

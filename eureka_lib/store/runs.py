@@ -11,7 +11,7 @@ import tempfile
 import uuid
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -280,10 +280,25 @@ def run_files(config: Config, history: bytes, meta: Config, states: Mapping[int,
     return files | {SUMS: sums_of(files)}
 
 
-def bare_files(run: Run) -> dict[str, bytes]:
-    """All files of a run by their names, as if it had kept no weights."""
+def kept_steps(last: int, every: int) -> set[int]:
+    """The steps of which a run of ``last`` steps keeps its weights: ``every`` so many, and the last; 0 keeps none."""
+    return {*range(0, last, every), last} if every else set()
+
+
+def released_files(run: Run | None, intervals: Iterable[int]) -> dict[str, bytes] | None:
+    """All files of a run by their names, as if it had kept its weights at these ``intervals`` only.
+
+    None without a run, or if it lacks some of them.
+    """
+    if run is None:
+        return None
+    last = int(run.history["step"].iloc[-1])
+    steps = set().union(*(kept_steps(last, every) for every in intervals))
+    if not steps <= {*run.weight_steps}:
+        return None
     meta = {name: value for name, value in run.meta.items() if name != "weights_sha256"}
-    return run_files(run.config, _read(run.folder / "history.csv"), meta, {})
+    weights = {step: run.weights_data(step) for step in sorted(steps)}
+    return run_files(run.config, _read(run.folder / "history.csv"), meta, weights)
 
 
 def weights_name(step: int) -> str:

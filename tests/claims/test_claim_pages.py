@@ -1,12 +1,14 @@
 """A page per claim: its texts are the registry's, its numbers the rows'."""
 
+import math
 import re
+from dataclasses import fields, replace
 
 import pytest
 
 from eureka_lib import paths
 from eureka_lib.claims import pages, scorecard
-from eureka_lib.claims.registry import CLAIMS
+from eureka_lib.claims.registry import CLAIMS, UNDECIDED, Row
 
 
 @pytest.fixture
@@ -49,3 +51,21 @@ def test_another_profile_has_pages_of_its_own(table, tmp_path, monkeypatch):
     (file,) = pages.write(smoke, "smoke")
     assert file == tmp_path / "smoke" / "claims" / "C2.md"
     assert "| cost | not measured | not known to us |" in file.read_text() and "size | not recorded" in file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("unit", "supports", "value", "interval", "words"),
+    [
+        ("share of seeds", "above 0.5", 0.6, (0.3, 0.83), "With 10 runs it takes at least 9 to decide it"),
+        ("ratio of times", "below 1", 0.8, (0.5, 1.6), "only for numbers below 0.50"),
+        ("odds ratio", "above 1", 3.0, (0.5, math.inf), "only for numbers above 6.00"),
+        ("difference of accuracies", "above 0", 0.1, (-0.1, 0.3), "only for numbers above 0.20"),
+        ("odds ratio", "above 1", 3.0, (0.0, 9.0), ""),
+        ("ratio of times", "other than 1", 0.8, (0.5, 1.6), ""),
+    ],
+)
+def test_an_undecided_row_says_what_it_could_have_decided(table, unit, supports, value, interval, words):
+    facts = {"unit": unit, "supports": supports, "value": value, "interval": interval, "n": 10, "verdict": UNDECIDED}
+    row = Row(**dict.fromkeys((field.name for field in fields(Row)), "") | facts)
+    assert words in pages.power(row) and bool(words) == bool(pages.power(row))
+    assert pages.power(replace(row, verdict="reproduced")) == ""

@@ -56,6 +56,7 @@ def test_the_gradient_scaling_baselines_have_fewer_seeds_on_a_laptop():
         ("in_context", profiles.get("laptop").in_context.tuned),
         ("language", profiles.get("laptop").language.tuned),
         ("zoo", profiles.TUNED_ZOO),
+        ("tuning", profiles.TUNED_4),
         ("flagship", profiles.TUNED_FLAGSHIP),
     ],
 )

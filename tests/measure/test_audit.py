@@ -14,7 +14,7 @@ from eureka_lib.store.contents import release
 def clone(tiny, store, tmp_path):
     """A store with three released runs under it."""
     runs = sweep([tiny.vary(seed=seed) for seed in range(3)], InProcess(), store)
-    release(store, {"01_name": [run.key for run in runs]}, tmp_path / "archives")
+    release(store, {"01_name": {run.key: () for run in runs}}, tmp_path / "archives")
     return RunStore(tmp_path / "clone", tmp_path / "archives")
 
 

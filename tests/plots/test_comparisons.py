@@ -3,7 +3,6 @@
 from functools import partial
 
 import matplotlib.pyplot as plt
-import pandas as pd
 import pytest
 
 from eureka_lib.benchmark import search
@@ -96,16 +95,6 @@ def test_settings_table_names_the_command():
     table = settings_table(groups, "05_the_fixes_compared")
     command = table.loc[("regime", "norm_softmax"), "repeat by"]
     assert command == "./run_all.sh 05 -p \"methods=['norm_softmax']\""
-
-
-def test_profiles_use_what_the_tuning_found():
-    """The stored tuning table, the rule of the search, and the profile agree."""
-    best = search.SEARCHES["tuning"].best(pd.read_csv(search.SEARCH_FOLDER / "tuning.csv"))
-    laptop = profiles.get("laptop")
-    for regime in (laptop.temperature, laptop.cheap):
-        for method, tuned in regime.tuned.items():
-            row = best[(best["regime"] == regime.name) & (best["method"] == method)].iloc[0]
-            assert tuned == {"learning_rate": row["learning_rate"]}, (regime.name, method)
 
 
 def test_no_searched_seed_is_reported():

@@ -39,7 +39,7 @@ def runs(tmp_path_factory):
     smoke = profiles.get("smoke")
     store = RunStore(tmp_path_factory.mktemp("runs"))
     short = {"steps": 12, "evaluate_every": 4, "test_samples": 100}
-    experiments = [smoke.vit.vary(seed=0, **short), smoke.vit.vary(seed=1, **short), smoke.resnet.vary(**short)]
+    experiments = [smoke.live.vary(seed=0, **short), smoke.live.vary(seed=1, **short), smoke.resnet.vary(**short)]
     return [run(e, store) for e in experiments]
 
 
@@ -51,7 +51,7 @@ def open_page(**parameters):
 def draw_and_save(runs, page=None):
     use_style()
     figure, (axis,) = panels(1)
-    plot_loss(axis, {"softmax": runs}, profiles.get("smoke").vit.build_task())
+    plot_loss(axis, {"softmax": runs}, profiles.get("smoke").live.build_task())
     return (page or open_page()).save(figure, "01_loss", tidy(runs), runs)
 
 
@@ -98,7 +98,7 @@ def test_the_command_gives_the_played_parameters():
 
 
 def test_defaults_and_another_profile_are_not_played(capsys):
-    page = Page("03_temperature", {"profile": "paper", "scales": (0.0625, 0.25, 1.0, 4, 16), "anything": 1})
+    page = Page("03_temperature", {"profile": "paper", "scales": (0.25, 1.0, 4, 16, 64), "anything": 1})
     page.record([])
     assert page.folder == paths.figures_dir("paper") and capsys.readouterr().out == ""
     assert (page.folder / "claims" / "03_temperature.json").exists()
@@ -158,7 +158,7 @@ def test_a_name_without_the_notebooks_number_is_refused(runs):
 
 def test_derived_lines_are_drawn_and_named(runs):
     figure, (axis,) = panels(1)
-    task = profiles.get("smoke").vit.build_task()
+    task = profiles.get("smoke").live.build_task()
     plot_loss(axis, {"softmax": runs}, task)
     heights = {line.get_ydata()[0] for line in axis.get_lines() if line.get_linestyle() == "--"}
     assert heights == {task.plateau_loss(0.1), task.floor_loss(0.1)}
@@ -189,7 +189,7 @@ def test_run_table_and_sentence(runs):
 
 
 def test_pictures_of_a_batch():
-    task = profiles.get("smoke").vit.build_task()
+    task = profiles.get("smoke").live.build_task()
     batch = task.sample(torch.Generator().manual_seed(0), 6)
     figure = plot_batch(batch, 4)
     assert len(figure.axes) == 4
@@ -199,7 +199,7 @@ def test_pictures_of_a_batch():
 
 
 def test_live_curve_follows_a_run_and_changes_nothing(runs, store, capsys):
-    experiment = profiles.get("smoke").vit.vary(steps=12, evaluate_every=4, test_samples=100)
+    experiment = profiles.get("smoke").live.vary(steps=12, evaluate_every=4, test_samples=100)
     with LiveCurve(experiment, experiment.build_task()) as live:
         watched = run(experiment, store, on_evaluation=live)
     assert live.line.get_xdata().tolist() == [0, 4, 8, 12]
@@ -212,7 +212,7 @@ def test_sweep_on_stored_runs_draws_the_same_data(runs, tmp_path):
     from eureka_lib.store import RunStore
 
     store = RunStore(tmp_path / "again")
-    experiment = profiles.get("smoke").vit.vary(steps=12, evaluate_every=4, test_samples=100)
+    experiment = profiles.get("smoke").live.vary(steps=12, evaluate_every=4, test_samples=100)
     cold, warm = sweep([experiment], store=store), sweep([experiment], store=store)
     assert tidy(cold).to_csv() == tidy(warm).to_csv() == tidy(runs[:1]).to_csv()
 

@@ -18,7 +18,7 @@ from eureka_lib.store.runs import RunStore
 def archives(tiny, store, tmp_path, monkeypatch):
     """Two released runs, under an empty store."""
     runs = sweep([tiny.vary(seed=seed) for seed in range(2)], InProcess(), store)
-    release(store, {"01_name": [run.key for run in runs]}, tmp_path / "archives")
+    release(store, {"01_name": {run.key: () for run in runs}}, tmp_path / "archives")
     monkeypatch.setenv("EUREKA_STORE", str(tmp_path / "empty"))
     monkeypatch.setenv("EUREKA_RELEASED", str(tmp_path / "archives"))
     return tmp_path / "archives"
@@ -29,7 +29,7 @@ def spoil(archives):
     store, other = RunStore(), RunStore(archives.parent / "other")
     for run in map(store.load, store.released()):
         other.save(run.key, run.config, run.history.assign(train_loss=run.history["train_loss"] + 1), run.meta)
-    release(other, {"01_name": other.keys()}, archives)
+    release(other, {"01_name": dict.fromkeys(other.keys(), ())}, archives)
 
 
 def test_an_audit_agrees_with_what_this_code_gives(archives, capsys):

@@ -24,7 +24,7 @@ def experiments(tiny):
 def archives(experiments, store, tmp_path):
     """Two runs, one of which has kept its weights, released."""
     kept = [run(experiments[0], store, weights_every=2), run(experiments[1], store)]
-    assert release(store, {"01_name": [r.key for r in kept]}, tmp_path / "archives") == {"01_name": []}
+    assert release(store, {"01_name": {r.key: () for r in kept}}, tmp_path / "archives") == {"01_name": []}
     return tmp_path / "archives"
 
 
@@ -66,7 +66,7 @@ def test_a_store_that_is_named_has_no_released_runs_under_it(archives, tmp_path,
 def test_the_same_runs_give_the_same_bytes_and_none_of_them_is_a_date(archives, store, tmp_path, monkeypatch):
     again = tmp_path / "again"
     monkeypatch.setattr("time.time", lambda: 2e9)
-    release(store, {"01_name": reversed(store.keys())}, again)
+    release(store, {"01_name": dict.fromkeys(reversed(store.keys()), ())}, again)
     for name in ("01_name.zip", "SHA256SUMS"):
         assert (archives / name).read_bytes() == (again / name).read_bytes()
     with zipfile.ZipFile(archives / "01_name.zip") as archive:
@@ -75,12 +75,14 @@ def test_the_same_runs_give_the_same_bytes_and_none_of_them_is_a_date(archives, 
 
 
 def test_what_is_released_can_be_released_again_from_a_clone(archives, clone, tmp_path):
-    release(clone, {"01_name": clone.released()}, tmp_path / "again")
+    release(clone, {"01_name": dict.fromkeys(clone.released(), ())}, tmp_path / "again")
     assert (archives / "01_name.zip").read_bytes() == (tmp_path / "again" / "01_name.zip").read_bytes()
 
 
 def test_an_archive_of_which_nothing_is_left_goes(archives, store):
-    assert release(store, {"02_name": [*store.keys(), "0" * 16]}, archives) == {"02_name": ["0" * 16]}
+    assert release(store, {"02_name": dict.fromkeys([*store.keys(), "0" * 16], ())}, archives) == {
+        "02_name": ["0" * 16]
+    }
     assert [path.name for path in archives.glob("*.zip")] == ["02_name.zip"]
 
 
@@ -133,11 +135,22 @@ def test_release_and_list_by_the_command_line(store, archives, experiments, tmp_
     monkeypatch.setenv("EUREKA_RELEASED", str(tmp_path / "mine"))
     monkeypatch.setenv("EUREKA_FIGURES", str(tmp_path))
     for name, keys in {"00_start_here": ["a"], "01_name": [experiments[0].key], "02_name": store.keys()}.items():
-        facts = {"notebook": name, "runs": [{"keys": list(keys)}]}
+        facts = {"notebook": name, "runs": [{"keys": list(keys)}], "weights_every": 2 if name == "02_name" else 0}
         (tmp_path / f"{name[:2]}_figure.json").write_text(json.dumps(facts))
-    assert behind_figures(tmp_path) == {"01_name": [experiments[0].key], "02_name": [experiments[1].key]}
+    needed = [e.key for e in experiments]
+    # the first is 01's, though 02 needs its weights
+    assert behind_figures(tmp_path) == {"01_name": {needed[0]: {2}}, "02_name": {needed[1]: {2}}}
+    assert main(["release"]) == 1
+    assert "02_name: 0 runs; 1 more" in capsys.readouterr().out, "it has kept no weights"
+    run(experiments[1], store, weights_every=1)
     assert main(["release"]) == 0
     assert "02_name: 1 runs\n" in capsys.readouterr().out
+    released_ones = RunStore(tmp_path / "nowhere", tmp_path / "mine")
+    assert {key: released_ones.load(key).weight_steps for key in needed} == dict.fromkeys(needed, [0, 2, 4])
+    bare = RunStore(tmp_path / "bare")
+    run(experiments[1], bare)
+    both = RunStore(bare.folder, tmp_path / "mine")
+    assert run(experiments[1], both, weights_every=2).released and not run(experiments[1], both).released
     monkeypatch.setenv("EUREKA_STORE", str(tmp_path / "clone"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
