@@ -15,7 +15,7 @@ from eureka_lib.attention.registry import label_of
 from eureka_lib.measure import runs as measured
 from eureka_lib.measure.methods import count, median_text
 from eureka_lib.store import Run
-from eureka_lib.tasks.two_step import CELL_NAMES, NOWHERE, Batch, TwoStepTask
+from eureka_lib.tasks.two_step import BOTTOM_LEFT, CELL_NAMES, NOWHERE, TOP_RIGHT, Batch, TwoStepTask
 
 ByTask = Mapping[str, Sequence[Run]]
 SAMPLES = 3  # that the gallery shows of each task
@@ -30,6 +30,24 @@ def batches(tasks: Mapping[str, TwoStepTask], n: int, seed: int) -> Iterator[tup
     """Each task with ``n`` test samples of it, drawn from ``seed``."""
     for task in tasks.values():
         yield task, task.sample(torch.Generator().manual_seed(seed), n, "test")
+
+
+def clearest(batch: Batch, n: int) -> Batch:
+    """``n`` samples whose indicators match and ``n`` whose do not, of different targets, the most legible of a batch.
+
+    Legible is a sample whose least typical cell is typical: close to the mean of the cells of that class.
+    """
+    pixels, half = batch.images.amax(1), batch.images.shape[-1] // 2  # (B, 2c, 2c)
+    cells = (
+        pixels.unflatten(2, (2, half)).unflatten(1, (2, half)).transpose(2, 3).flatten(3).flatten(1, 2)
+    )  # (B, 4, c²)
+    values = batch.cells.flatten()
+    means = torch.stack([cells.flatten(0, 1)[values == value].mean(0) for value in range(values.max() + 1)])
+    away = (cells - means[batch.cells]).square().sum(-1).amax(1)  # (B,)
+    away[batch.cells[:, TOP_RIGHT] == batch.cells[:, BOTTOM_LEFT]] = torch.inf
+    order = away.argsort()
+    chosen = torch.cat([order[batch.same[order]][:n], order[~batch.same[order]][:n]])
+    return Batch(**{name: values[chosen] for name, values in vars(batch).items()})
 
 
 def batch_table(batch: Batch) -> pd.DataFrame:

@@ -38,6 +38,8 @@ MARKS = {
     "censored": "hollow: none in the budget",
     "mean": "bar: mean, a run without one counted with its budget",
     "ends": "tick: a run ends without one",
+    "target": "frame: the cell that gives the label",
+    "indicator": "dashed: the indicators",
     "wilson": "upright lines: 95 % intervals",
 }
 
