@@ -14,7 +14,8 @@ def jumps(runs: Sequence[Run], plateau: Plateau = ACCURACY) -> str:
     steps = sorted(moment.step for moment in map(plateau.leap, runs) if moment.happened)
     if not steps:
         return f"none of {len(runs)} jumps in {max(int(run.history['step'].iloc[-1]) for run in runs):,} steps"
-    who = f"all {len(runs)} jump" if len(steps) == len(runs) else f"{len(steps)} of {len(runs)} jump"
+    who = f"all {len(runs)}" if len(steps) == len(runs) else f"{len(steps)} of {len(runs)}"
+    who += " jumps" if len(steps) == 1 else " jump"
     return f"{who}, at step {between(steps)}"
 
 
@@ -30,3 +31,13 @@ def ratios(groups: Groups, plateau: Plateau = ACCURACY, baseline: str = "softmax
     return {
         short_label_of(name): compare.time_ratio(times[name], times[baseline]) for name in groups if name != baseline
     }
+
+
+def story(run: Run, plateau: Plateau = ACCURACY) -> str:
+    """What one run went through: "A transformer is stuck for 1,050 steps, then gets it within 150"."""
+    moment, end = plateau.leap(run), int(run.history["step"].iloc[-1])
+    stuck, descent = round(plateau.share(run) * end), plateau.descent(run)
+    if not moment.happened:
+        return f"A transformer is stuck for {stuck:,} of {end:,} steps, and does not get out"
+    gets_it = f"gets it at step {moment.step:,}" if descent is None else f"gets it within {descent:,}"
+    return f"A transformer is stuck for {stuck:,} steps, then {gets_it}"
