@@ -19,6 +19,11 @@ def jumps(runs: Sequence[Run], plateau: Plateau = ACCURACY) -> str:
     return f"{who}, at step {between(steps)}"
 
 
+def plateaus(runs: Sequence[Run], plateau: Plateau = ACCURACY) -> str:
+    """How many runs lie on the plateau for a good part of their budget: "12 of 12"."""
+    return f"{sum(map(plateau.is_long, runs))} of {len(runs)}"
+
+
 def between(steps: Sequence[int]) -> str:
     """The range of some steps: "1,250 to 1,950", or the one that there is."""
     low, high = min(steps), max(steps)

@@ -16,6 +16,7 @@ from eureka_lib.measure import runs as measured
 from eureka_lib.measure.methods import count, median_text
 from eureka_lib.store import Run
 from eureka_lib.tasks.two_step import BOTTOM_LEFT, CELL_NAMES, NOWHERE, TOP_RIGHT, Batch, TwoStepTask
+from eureka_lib.tasks.variants import TASKS
 
 ByTask = Mapping[str, Sequence[Run]]
 SAMPLES = 3  # that the gallery shows of each task
@@ -24,6 +25,11 @@ SAMPLES = 3  # that the gallery shows of each task
 def title_of(task: str) -> str:
     """A task's name as one writes it."""
     return task.replace("_", " ")
+
+
+def is_control(task: str) -> bool:
+    """Whether a task asks for one step alone."""
+    return TASKS[task].rule.startswith("control")
 
 
 def batches(tasks: Mapping[str, TwoStepTask], n: int, seed: int) -> Iterator[tuple[TwoStepTask, Batch]]:

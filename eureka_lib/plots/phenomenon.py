@@ -30,9 +30,7 @@ def plot_phenomenon(task: TwoStepTask, batch: Batch, runs: Sequence[Run], bold: 
     for i, axis in enumerate(left.subplots(len(batch.labels), 1)):
         plot_both_steps(axis, batch, i, task)
     above, *below = right.subfigures(2, 1, height_ratios=(2.5, 1), squeeze=False)[:, 0] if len(looks) else [right]
-    above.suptitle(
-        f"b  {len(runs)} networks, alike but for the random seed" if len(runs) > 1 else "b  A network", **HEADING
-    )
+    above.suptitle("b  Networks that are alike but for the random seed", **HEADING)
     plot_story(above.subplots(), runs, bold, task)
     for panel in below:
         panel.suptitle("c  Where that network looks: last layer, mean of images whose indicators match", **HEADING)
@@ -41,10 +39,10 @@ def plot_phenomenon(task: TwoStepTask, batch: Batch, runs: Sequence[Run], bold: 
 
 
 def plot_story(axis: Axes, runs: Sequence[Run], bold: Run, task: TwoStepTask) -> None:
-    """Test accuracy of every run, with the plateau and the jump of the ``bold`` one named; grey is what still waits."""
-    waiting = [run for run in runs if not ACCURACY.leap(run).happened and ACCURACY.late(run) is None]
+    """Test accuracy of every run; of the ``bold`` one plateau and jump are named, and grey is what still waits."""
+    waiting = {run.key for run in runs if not ACCURACY.leap(run).happened and ACCURACY.late(run) is None}
     for run in runs:
-        colour = REFERENCE if run in waiting else colour_of(method_of(run))
+        colour = REFERENCE if run.key in waiting else colour_of(method_of(run))
         style = {"lw": 2.4, "size": 13, "zorder": 4} if run is bold else {"lw": 0.9, "size": 7, "alpha": 0.5}
         plot_run(axis, run.history, "test_accuracy", run, color=colour, **style)
     end, chance, plateau = bold.history["step"].iloc[-1], 1 / task.n_classes, task.plateau_accuracy
@@ -71,14 +69,15 @@ def plot_story(axis: Axes, runs: Sequence[Run], bold: Run, task: TwoStepTask) ->
 
 
 def plot_looks(axes: Sequence[Axes], batch: Batch, looks: pd.DataFrame) -> None:
-    """The batch's first sample at each moment, a cell the fainter the less attention it gets; the numbers are shares."""
+    """The batch's first sample at each moment, a cell the fainter the less of the attention it gets."""
     image, cell = picture(batch, 0), batch.images.shape[-1] // 2
     shares = looks[list(CELL_NAMES)].to_numpy()
     for axis, moment, step, row in zip(axes, looks["moment"], looks["step"], shares, strict=True):
         axis.imshow(image)
         for place, share in enumerate(row):
             y, x = (cell * side - 0.5 for side in divmod(place, 2))
-            axis.add_patch(plt.Rectangle((x, y), cell, cell, fc=PAPER, lw=0, alpha=0.9 * (1 - share / shares.max())))
+            faint = 0.9 * (1 - share / shares.max())
+            axis.add_patch(plt.Rectangle((x, y), cell, cell, fc=PAPER, lw=0, alpha=faint))
             axis.annotate(f"{share:.0%}", (x + cell, y + cell), (-2, 2), "data", "offset points", ha="right",
                           fontsize=SMALLEST, bbox={"fc": PAPER, "ec": "none", "pad": 0.8, "alpha": 0.8})  # fmt: skip
         axis.set(xticks=[], yticks=[])
