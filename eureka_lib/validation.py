@@ -6,6 +6,7 @@ valid choice. The rest of the library calls these instead of writing its own mes
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from math import isfinite
 from numbers import Integral, Real
 
 
@@ -22,7 +23,9 @@ def check_choice(kind: str, value: object, allowed: Iterable[str]) -> str:
 def check_whole(name: str, value: object, minimum: int = 0) -> int:
     """Return ``value`` if it is a whole number >= ``minimum`` (a bool is not one); raise TypeError or ValueError."""
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} must be a whole number >= {minimum}, got {value!r} of type {type(value).__name__}")
+        near = f"; did you mean {max(round(value), minimum)}?" if isinstance(value, float) and isfinite(value) else ""
+        kind = type(value).__name__
+        raise TypeError(f"{name} must be a whole number >= {minimum}, got {value!r} of type {kind}{near}")
     if value < minimum:
         raise ValueError(
             f"{name} must be a whole number >= {minimum}, got {value}; the nearest valid value is {minimum}"

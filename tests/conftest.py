@@ -18,7 +18,7 @@ def tiny():
     """The smoke profile's ViT experiment, cut to a second."""
     from eureka_lib.experiments import profiles
 
-    return profiles.get("smoke").vit.vary(steps=12, evaluate_every=4, test_samples=100)
+    return profiles.get("smoke").live.vary(steps=12, evaluate_every=4, test_samples=100)
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def kept(tmp_path_factory):
     from eureka_lib.tasks.protocol import evaluation_generator
 
     store = RunStore(tmp_path_factory.mktemp("kept"))
-    short = profiles.get("smoke").anatomy.vary(steps=20, evaluate_every=4, test_samples=100)
+    short = profiles.DIGITS_VIT.vary(steps=20, batch_size=32, evaluate_every=4, warmup_steps=5, test_samples=100)
     experiments = [short.vary(**changes_of(name), seed=seed) for name in ("softmax", "norm_softmax") for seed in (0, 1)]
     runs = [run(experiment, store, weights_every=4) for experiment in experiments]
     jumped = runs[0].history.assign(test_accuracy=[0.1, 0.55, 0.55, 0.8, 0.9, 0.9])
@@ -126,7 +126,8 @@ def probed(tmp_path_factory):
     from eureka_lib.measure.subjects import Subject
     from eureka_lib.store import RunStore
 
-    experiment = profiles.get("smoke").anatomy.vary(steps=20, evaluate_every=10, depth=2)
+    short = {"steps": 20, "batch_size": 32, "evaluate_every": 10, "warmup_steps": 5, "test_samples": 200}
+    experiment = profiles.DIGITS_VIT.vary(depth=2, **short)
     store = RunStore(tmp_path_factory.mktemp("probed"))
     subject = Subject(experiment, run(experiment, store, weights_every=10))
     jobs = [Job(subject, step, ("training", "code", "map", "checks", "claims")) for step in (0, 20)]

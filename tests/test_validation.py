@@ -25,6 +25,12 @@ def test_whole_refuses_other_types(value):
         check_whole("seed", value)
 
 
+@pytest.mark.parametrize(("value", "near"), [(2e3, 2000), (2.6, 3), (-4.0, 1)])
+def test_a_number_that_is_not_whole_is_answered_with_the_nearest(value, near):
+    with pytest.raises(TypeError, match=rf"of type float; did you mean {near}\?"):
+        check_whole("steps", value, 1)
+
+
 def test_ranges_name_the_nearest():
     with pytest.raises(ValueError, match="got -1; the nearest valid value is 0"):
         check_whole("seed", -1)

@@ -121,13 +121,13 @@ def by_permutation(
         return Estimate(float(value), *ends)
 
     def inside(number: float) -> bool:
-        return _permutation_p(samples_at(number)) >= 1 - confidence
+        return permutation_p(samples_at(number)) >= 1 - confidence
 
     low, high = (_edge(inside, value, end, sign * (step or 1)) for end, sign in zip(ends, (-1, 1), strict=True))
     return Estimate(float(value), float(low), float(high))
 
 
-def _permutation_p(samples: tuple[np.ndarray, ...]) -> float:
+def permutation_p(samples: tuple[np.ndarray, ...]) -> float:
     """Two-sided p-value of the difference of means, or, of one sample, of the mean."""
     one = len(samples) == 1
     found = stats.permutation_test(

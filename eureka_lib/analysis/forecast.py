@@ -17,14 +17,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from eureka_lib.analysis.compare import Estimate, bootstrap
-from eureka_lib.analysis.probes import ALL_TOKENS, CLS
+from eureka_lib.analysis.probes import ALL_TOKENS, READ
 
 LATEST = 3  # a sign's level is its mean over so many evaluations, the last ones before the horizon
 PERIODS = 10  # of equal length, into which the budget is cut where times are fitted
 
 LOSSES = ("test loss", "training loss")
 GRADIENT, ENTROPY = "gradient ratio", "attention entropy"
-PROBED = {f"which target, {tokens}": tokens for tokens in (CLS, ALL_TOKENS)}  # sign -> the tokens that a probe sees
+PROBED = {"which target, CLS": READ, "which target, all tokens": ALL_TOKENS}  # sign -> the tokens that a probe sees
 INSIDE = (GRADIENT, f"{GRADIENT}, slope", ENTROPY, f"{ENTROPY}, slope", *PROBED)
 SIGNS = (*LOSSES, *INSIDE)
 

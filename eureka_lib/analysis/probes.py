@@ -18,10 +18,11 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
+from eureka_lib.analysis.places import mean_by_place, token_places
 from eureka_lib.analysis.record import BlockRecord, record_blocks
 from eureka_lib.validation import check_choice, check_whole
 
-CLS, ALL_TOKENS = "CLS", "all tokens"  # the token sets
+READ, ALL_TOKENS = "what the head reads", "all tokens"  # the token sets
 OUTPUT = "block output"
 CHUNK = 100  # images that go through the network at once: attention maps of many tokens are large
 BLOCK_ENDS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)  # of the online code, as shares of the samples
@@ -36,42 +37,29 @@ class Place:
 
     layer: int
     part: str  # "head 1", ..., "q", "k", "v", or OUTPUT
-    tokens: str  # CLS or ALL_TOKENS
+    tokens: str  # READ or ALL_TOKENS
 
 
 def features(model: nn.Module, images: Tensor) -> dict[Place, np.ndarray]:
     """Features (B, F), float64, of B images at every place of a vision transformer (``models.vit.ViT``).
 
-    ``CLS`` is that token alone. ``ALL_TOKENS`` is CLS and the mean over each cell's tokens, concatenated, so that F
-    does not grow with the number of patches. q, k and v are those of all heads together. Raises ValueError unless the
-    patches divide into four cells of equal size.
+    ``READ`` is CLS or, in a network without, the mean of all tokens. ``ALL_TOKENS`` is CLS, if there is one, and the
+    mean over each cell's tokens, concatenated, so that F does not grow with the number of patches. q, k and v are those
+    of all heads together. Raises ValueError unless the patches divide into four cells of equal size.
     """
-    chunks = [_everywhere(record_blocks(model, some)) for some in images.split(CHUNK)]
+    chunks = [_everywhere(model, record_blocks(model, some)) for some in images.split(CHUNK)]
     return {place: torch.cat([chunk[place] for chunk in chunks]).double().numpy() for place in chunks[0]}
 
 
-def _everywhere(layers: Sequence[BlockRecord]) -> dict[Place, Tensor]:
-    found = {}
+def _everywhere(model: nn.Module, layers: Sequence[BlockRecord]) -> dict[Place, Tensor]:
+    found, places = {}, token_places(model)
     for number, inside in enumerate(layers, start=1):
         parts = {f"head {i}": head for i, head in enumerate(inside.heads.unbind(1), start=1)}
         parts |= {name: getattr(inside, name).transpose(1, 2).flatten(2) for name in ("q", "k", "v")}
         for part, tokens in (parts | {OUTPUT: inside.output}).items():
-            found[Place(number, part, CLS)] = tokens[:, 0]
-            found[Place(number, part, ALL_TOKENS)] = torch.cat([tokens[:, :1], cell_means(tokens)], dim=1).flatten(1)
+            found[Place(number, part, READ)] = tokens.mean(dim=1) if model.cls is None else tokens[:, 0]
+            found[Place(number, part, ALL_TOKENS)] = mean_by_place(tokens, places).flatten(1)
     return found
-
-
-def cell_means(tokens: Tensor) -> Tensor:
-    """Tokens (B, 1 + P * P, F), CLS first -> their means over the four cells, in reading order: (B, 4, F).
-
-    Raises ValueError unless P, the patches per side, is even.
-    """
-    patches = tokens.shape[1] - 1
-    side = round(patches**0.5)
-    if side**2 != patches or side % 2:
-        raise ValueError(f"four cells need an even number of patches per side, got {patches} patches in all")
-    grid = tokens[:, 1:].unflatten(1, (2, side // 2, 2, side // 2))  # (B, row, y, column, x, F)
-    return grid.mean(dim=(2, 4)).flatten(1, 2)
 
 
 # ---- probes

@@ -56,7 +56,7 @@ class BlockRecord:
 def record_blocks(model: nn.Module, images: Tensor) -> list[BlockRecord]:
     """Results of every block of a vision transformer (``models.vit.ViT``) for ``images``, first to last; no gradients.
 
-    Token 0 is CLS; the others are the patches, row by row.
+    Tokens are CLS, if there is one, and the patches, row by row.
     """
     blocks = dict(enumerate(model.blocks))
     layers = {i: block.attention for i, block in blocks.items()}

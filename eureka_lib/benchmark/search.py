@@ -98,8 +98,8 @@ def tuning(base: Experiment, methods: Iterable[str], rates: Sequence[float] = LE
 
 def budgets() -> Groups:
     """The flagship's softmax with a budget as long as its plateau, and the ResNet that is held against it."""
-    softmax = tuning(profiles.FLAGSHIP.vary(steps=10_000), ["softmax"], (1e-3, 2e-3, 4e-3))
-    resnets = {("resnet9", rate): profiles.FLAGSHIP_RESNET.vary(learning_rate=rate) for rate in RESNET_RATES}
+    softmax = tuning(profiles.FLAGSHIP.vary(steps=10_000), ["softmax"])
+    resnets = {("resnet9", rate): profiles.FLAGSHIP_RESNET.vary(learning_rate=rate) for rate in LEARNING_RATES}
     return softmax | resnets
 
 
@@ -205,7 +205,7 @@ SEARCHES = {
     "tasks": Search(tasks, ("network", "task", "learning_rate"), of=("network",)),
     "zoo": Search(lambda: tuning(LAPTOP.zoo.base, profiles.TUNED_ZOO), **METHOD),
     "flagship": Search(lambda: tuning(profiles.FLAGSHIP, FLAGSHIP_METHODS, FLAGSHIP_RATES), **FLAGSHIP),
-    "flagship_budgets": Search(budgets, **METHOD | {"seeds": FLAGSHIP_SEEDS[:4]}),
+    "flagship_budgets": Search(budgets, **METHOD | {"seeds": FLAGSHIP_SEEDS[:3]}),
     "flagship_controls": Search(lambda: tuning(profiles.FLAGSHIP, FLAGSHIP_CONTROLS, FLAGSHIP_RATES), **FLAGSHIP),
     "in_context": Search(
         lambda: tuning(LAPTOP.in_context.base, LAPTOP.in_context.tuned), marks=in_context_marks, **LEAP

@@ -83,7 +83,7 @@ CLAIMS = {  # in the order of the scorecard
                "all is over within some thousand steps; how much sooner than the ViT it is stands beside the verdict "
                "and decides nothing."),
     "C3": Claim(
-        "the plateau comes from the multi-step structure", "abstract", "02_times", scale=VISION,
+        "the plateau comes from the multi-step structure", "abstract", "02_single_steps", scale=VISION,
         short="the plateau comes from the task's several steps",
         did="The two-step task is held against each of its steps alone: the targets without indicators, the "
             "comparison of the indicators without targets. Linear probes, half-way to the Eureka-moment, ask what "
@@ -147,7 +147,7 @@ CLAIMS = {  # in the order of the scorecard
         did="The paper's follow-up in small: its methods and rates, several seeds of each, all rates taken together.",
         limits="The order of the other methods, and tuned rates: these are theirs, as they are."),
     "S1": Claim(
-        "not in the paper: each step alone is learned at once", "our reading of the abstract", "02_times", own=True,
+        "not in the paper: each step alone is learned at once", "our reading of the abstract", "02_single_steps", own=True,
         short="each step alone is learned at once",
         did="The rule of [C2](C2.md), for each step of the task alone.",
         limits="A claim of the paper's: it says less, namely [C3](C3.md)."),

@@ -174,20 +174,20 @@ def information_is_there(accuracies: Sequence[float], untrained: Sequence[float]
 
 
 @rule(
-    "C3", "The comparison is not made yet: before the Eureka-moment CLS does not know which target counts.",
+    "C3", "The comparison is not made yet: before the Eureka-moment the head is not told which target counts.",
     part="not compared yet", below=NOT_YET_MADE, unit="accuracy", figure="08_every_run",
     source="diagnostics, appendix",
 )  # fmt: skip
 def comparison_is_not_made(accuracies: Sequence[float], afterwards: Sequence[float]) -> Effect:
     """The interval over runs of the mean accuracy, below {threshold:g}.
 
-    Of linear probes for "which target" on CLS. ``afterwards``, the same at the end of the runs that had their EM, is
-    reported beside it and decides nothing.
+    Of linear probes for "which target" on what the head reads. ``afterwards``, the same at the end of the runs that had
+    their EM, is reported beside it and decides nothing.
     """
     found = compare.paired_difference(accuracies, [0.0])  # the mean
     after = f"{np.mean(afterwards):.2f} ({len(afterwards)} runs)" if len(afterwards) else "not known, no run had it"
     words = (
-        f'linear probes for "which target" on CLS of the last block, half-way to the EM: held-out accuracy {found}; '
+        f'linear probes for "which target" on what the head reads, half-way to the EM: held-out accuracy {found}; '
         f"at the end of runs with an EM: {after}"
     )
     return Effect([found], len(accuracies), words, enough=len(accuracies) >= FEWEST_RUNS)

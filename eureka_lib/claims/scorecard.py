@@ -7,6 +7,7 @@ line per claim and in two sentences, which are written into the README.
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 
 import pandas as pd
 
@@ -37,12 +38,13 @@ WORDS = [
 ]
 
 
-def read(profile: str) -> pd.DataFrame:
+def read(profile: str, folder: Path | None = None) -> pd.DataFrame:
     """All claims that the profile's notebooks have left, a row each, in the order of the registry; perhaps none.
 
-    Raises ValueError for a file that does not hold claims, or a claim that the registry does not name.
+    The figures are in ``folder``, if not in the profile's own. Raises ValueError for a file that does not hold claims,
+    or a claim that the registry does not name.
     """
-    files = sorted((paths.figures_dir(profile) / "claims").glob("*.json"))
+    files = sorted(((folder or paths.figures_dir(profile)) / "claims").glob("*.json"))
     rows = [
         asdict(row) | {"low": row.interval[0], "high": row.interval[1], "notebook": file.stem, "command": command(row)}
         for file in files for row in load(file)

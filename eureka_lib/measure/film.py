@@ -1,12 +1,14 @@
 """A stored run as a film: what its network sees and knows at every kept step."""
 
 from dataclasses import dataclass
+from itertools import product
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from eureka_lib.measure.maps import TOKENS, attention_maps
+from eureka_lib.analysis.probes import ALL_TOKENS, READ
+from eureka_lib.measure.maps import asking, attention_maps, names_of
 from eureka_lib.measure.probes import Job, answers, probe
 from eureka_lib.measure.subjects import Subject
 from eureka_lib.progress import Progress
@@ -14,9 +16,8 @@ from eureka_lib.tasks.two_step import TwoStepTask
 
 MOST_MAPS = 12  # with more heads than this, the maps are averages over the heads of a layer
 PROBED = {  # what the film shows of the probes, at the output of the last block: what is asked for, on which tokens
-    "indicators, all tokens": ("indicators", "all tokens"),
-    "which target, all tokens": ("which target", "all tokens"),
-    "which target, CLS": ("which target", "CLS"),
+    f"{asked}, {tokens}": (asked, tokens)
+    for asked, tokens in (("indicators", ALL_TOKENS), ("which target", ALL_TOKENS), ("which target", READ))
 }
 
 
@@ -26,7 +27,7 @@ class Film:
 
     subject: Subject
     steps: list[int]
-    maps: Tensor  # (steps, maps, 5, 5): attention among CLS and the four cells
+    maps: Tensor  # (steps, maps, P, P): attention among the model's places
     names: list[str]  # of the maps
     probes: pd.DataFrame  # a row per step: step, and an accuracy for each of PROBED
     plateau: float  # derived: the accuracy of guessing between the two targets
@@ -41,9 +42,9 @@ class Film:
         """Everything that can be shown, as numbers: a row per kept step."""
         at = self.history.set_index("step").reindex(self.steps, method="nearest")
         shown = self.probes.assign(train_loss=at["train_loss"].values, test_accuracy=at["test_accuracy"].values)
-        for i, name in enumerate(self.names):
-            for j, token in enumerate(TOKENS):
-                shown[f"{name}, CLS to {token}"] = self.maps[:, i, 0, j].numpy()
+        places = names_of(self.maps.shape[-1])
+        for (i, name), query, (key, to) in product(enumerate(self.names), asking(len(places)), enumerate(places)):
+            shown[f"{name}, {places[query]} to {to}"] = self.maps[:, i, query, key].numpy()
         return shown
 
 
@@ -55,7 +56,7 @@ def develop(subject: Subject, task: TwoStepTask, images: Tensor, samples: int) -
         for done, step in enumerate(steps, start=1):
             maps.append(attention_maps(subject, step, task, images))
             progress.update(done)
-    found = torch.stack(maps)  # (S, L, H, 5, 5)
+    found = torch.stack(maps)  # (S, L, H, P, P)
     layers, heads = found.shape[1:3]
     names = [f"layer {layer + 1}\nhead {head + 1}" for layer in range(layers) for head in range(heads)]
     if layers * heads > MOST_MAPS:

@@ -15,7 +15,7 @@ from eureka_lib.analysis.gradients import FEATURES, MATRICES, diagnose, plateau_
 from eureka_lib.experiments.experiment import Experiment
 from eureka_lib.experiments.trainer import device, quiet_surroundings
 from eureka_lib.measure.logits import label_of
-from eureka_lib.measure.runs import method_of, moment_of
+from eureka_lib.measure.runs import method_of, moment_of, tidy
 from eureka_lib.measure.subjects import Subject
 from eureka_lib.progress import Progress
 from eureka_lib.store import Run
@@ -28,7 +28,8 @@ def diagnose_runs(subjects: Sequence[Subject], task: TwoStepTask, batch: Batch) 
     """Every kept model of ``subjects`` on one batch: a row per step and layer.
 
     Columns run (its key), method, seed, step, layer (from 1); W_Q, W_K, W_V, mean absolute gradients (nats); the same
-    of features, as "q at indicators", for each of q, k, v and each of ``PLACES``; the attention's normalised "entropy".
+    of features, as "q at indicators", for each of q, k, v at indicators, at targets and at CLS, if there is one; the
+    attention's normalised "entropy".
     """
     where, tables = device(), []
     images, labels = batch.images.to(where), batch.labels.to(where)
@@ -48,6 +49,15 @@ def diagnose_runs(subjects: Sequence[Subject], task: TwoStepTask, batch: Batch) 
                 progress.update(len(tables))
     table = pd.concat(tables, ignore_index=True)
     return table[[*RUN, "layer", *table.columns.drop([*RUN, "layer"])]]
+
+
+def history_sizes(runs: Sequence[Run]) -> pd.DataFrame:
+    """What every evaluation of ``runs`` noted, named as in :func:`over_layers`: gradients of the latest training batch.
+
+    Columns run, method, seed, step, W_Q, W_K, W_V (nats; means over layers, not a number at step 0), and entropy.
+    """
+    columns = {f"gradient_{name[-1].lower()}": name for name in MATRICES} | {"attention_entropy": "entropy"}
+    return tidy(runs).rename(columns=columns)[[*RUN, *columns.values()]]
 
 
 def over_layers(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Attention maps of kept models, among CLS and the four cells."""
+"""Attention maps of kept models, among the places of their tokens: CLS, if there is one, and the four cells."""
 
 from collections.abc import Sequence
 
@@ -7,32 +7,40 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from eureka_lib.analysis.gradients import by_cell
-from eureka_lib.analysis.probes import CLS
+from eureka_lib.analysis.places import CLS, attention_by_place, token_places
 from eureka_lib.analysis.record import record_blocks
 from eureka_lib.measure.subjects import FEWEST, Subject, first_and_last, telling_steps
-from eureka_lib.tasks.two_step import BOTTOM_LEFT, CELL_NAMES, TOP_RIGHT, TwoStepTask
+from eureka_lib.tasks.two_step import CELL_NAMES, TwoStepTask
 
-TOKENS = [CLS, *CELL_NAMES]
+
+def names_of(places: int) -> list[str]:
+    """The names of a model's places, as many as it has."""
+    return [CLS, *CELL_NAMES][-places:]
+
+
+def asking(places: int) -> list[int]:
+    """The places whose look is shown: CLS; where there is none, the first indicator and the first target."""
+    return [0] if CLS in names_of(places) else [0, 1]
 
 
 def attention_maps(subject: Subject, step: int, task: TwoStepTask, images: Tensor) -> Tensor:
-    """Mean attention of a kept model over ``images``, among CLS and the four cells: (L, H, 5, 5), rows sum to 1."""
-    layers = record_blocks(subject.model(step, task), images)
-    return torch.stack([by_cell(layer.attention.mean(dim=0)) for layer in layers])
+    """Mean attention of a kept model over ``images``, among its P places: (L, H, P, P), rows sum to 1."""
+    model = subject.model(step, task)
+    layers, places = record_blocks(model, images), token_places(model)
+    return torch.stack([attention_by_place(layer.attention.mean(dim=0), places) for layer in layers])
 
 
 def looks(subject: Subject, task: TwoStepTask, images: Tensor) -> pd.DataFrame:
     """On which cell the last layer looks, a row for each of the :func:`telling_steps`: mean over heads and ``images``.
 
-    From CLS, which the network answers from; where there is none, from the targets. Columns moment, step and the
-    cells. Empty if the run kept no weights, or too few.
+    That is, what the network answers from looks there: CLS, or all tokens. Columns moment, step and the cells. Empty if
+    the run kept no weights, or too few.
     """
     rows = []
     for name, step in telling_steps(subject.run).items() if len(subject.run.weight_steps) >= FEWEST else ():
         weights = attention_maps(subject, step, task, images)[-1].mean(dim=0)  # (P, P)
-        asking = [0] if len(weights) > len(CELL_NAMES) else [TOP_RIGHT, BOTTOM_LEFT]
-        shares = weights[asking].mean(dim=0)[-len(CELL_NAMES) :]
+        asking = weights[:1] if CLS in names_of(len(weights)) else weights
+        shares = asking.mean(dim=0)[-len(CELL_NAMES) :]
         rows.append({"moment": name, "step": step} | dict(zip(CELL_NAMES, shares.tolist(), strict=True)))
     return pd.DataFrame(rows)
 
@@ -48,6 +56,7 @@ def attention_table(subjects: Sequence[Subject], task: TwoStepTask, images: Tens
         for name, step in telling_steps(shown[0].run).items():
             moment = f"{name}, step {step}" if subject is shown[0] else f"step {step}"
             weights = attention_maps(subject, step, task, images)
-            rows += [(seed, moment, layer + 1, head + 1, TOKENS[query], TOKENS[key], weight)
+            names = names_of(weights.shape[-1])
+            rows += [(seed, moment, layer + 1, head + 1, names[query], names[key], weight)
                      for (layer, head, query, key), weight in np.ndenumerate(weights.double().numpy())]  # fmt: skip
     return pd.DataFrame(rows, columns=["seed", "moment", "layer", "head", "from", "to", "weight"])

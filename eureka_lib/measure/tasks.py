@@ -44,12 +44,9 @@ def clearest(batch: Batch, n: int) -> Batch:
     Legible is a sample whose least typical cell is typical: close to the mean of the cells of that class.
     """
     pixels, half = batch.images.amax(1), batch.images.shape[-1] // 2  # (B, 2c, 2c)
-    cells = (
-        pixels.unflatten(2, (2, half)).unflatten(1, (2, half)).transpose(2, 3).flatten(3).flatten(1, 2)
-    )  # (B, 4, c²)
-    values = batch.cells.flatten()
-    means = torch.stack([cells.flatten(0, 1)[values == value].mean(0) for value in range(values.max() + 1)])
-    away = (cells - means[batch.cells]).square().sum(-1).amax(1)  # (B,)
+    cells = pixels.unflatten(2, (2, half)).unflatten(1, (2, half)).permute(1, 3, 0, 2, 4).flatten(3).flatten(0, 1)
+    alike = (batch.cells.T[:, :, None] == batch.cells.T[:, None]).to(cells)  # (4, B, B), as the cells are (4, B, c²)
+    away = (cells - alike @ cells / alike.sum(2, keepdim=True)).square().sum(-1).amax(0)  # (B,)
     away[batch.cells[:, TOP_RIGHT] == batch.cells[:, BOTTOM_LEFT]] = torch.inf
     order = away.argsort()
     chosen = torch.cat([order[batch.same[order]][:n], order[~batch.same[order]][:n]])

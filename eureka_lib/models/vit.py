@@ -107,10 +107,10 @@ class ViT(nn.Module):
         height, width = self.patch = config.patch_size
         check_divides("patch", height, "image size", image_size)
         check_divides("patch_width", width, "image size", image_size)
-        tokens = (image_size // height) * (image_size // width)
+        self.grid = rows, columns = image_size // height, image_size // width  # of patches
         self.embed = nn.Linear(3 * height * width, config.width)  # keeps torch's own initialisation, as in timm
         self.cls = nn.Parameter(torch.empty(1, 1, config.width)) if config.pooling == "cls" else None
-        self.position = nn.Parameter(torch.empty(1, tokens + (self.cls is not None), config.width))
+        self.position = nn.Parameter(torch.empty(1, rows * columns + (self.cls is not None), config.width))
         drops = torch.linspace(0, config.stochastic_depth, config.depth).tolist()
         self.blocks = nn.ModuleList(Block(config, drop) for drop in drops)
         self.norm = nn.LayerNorm(config.width, eps=NORM_EPS)

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from torch import Tensor
 
-from eureka_lib.analysis.probes import CLS
+from eureka_lib.analysis.probes import READ
 from eureka_lib.attention.registry import colour_of
 from eureka_lib.measure.film import PROBED, Film
-from eureka_lib.measure.maps import TOKENS
+from eureka_lib.measure.maps import names_of
 from eureka_lib.measure.subjects import telling_steps
 from eureka_lib.plots.live import knobs_above
 from eureka_lib.plots.maps import draw_cells
@@ -26,11 +26,11 @@ SPEEDS = {"slow": 500, "usual": 150, "fast": 50}  # milliseconds a frame
 
 
 def draw_strip(axes: Sequence[Axes], maps: Tensor, names: Sequence[str]) -> list[AxesImage]:
-    """The attention maps (maps, 5, 5) of one step in a row of axes."""
+    """The attention maps (maps, P, P) of one step in a row of axes."""
     images = [draw_cells(axis, weights) for axis, weights in zip(axes, maps.numpy(), strict=True)]
     for axis, name in zip(axes, names, strict=False):
         axis.set_title(name, fontsize=8, loc="center")
-    axes[0].set_yticks(range(5), TOKENS, fontsize=6)
+    axes[0].set_yticks(range(maps.shape[-1]), names_of(maps.shape[-1]), fontsize=6)
     return images
 
 
@@ -44,7 +44,7 @@ def plot_curves(axes: Sequence[Axes], film: Film) -> None:
     loss.set(xlabel="training step", ylabel="training loss (nats)")
     accuracy.plot(history["step"], history["test_accuracy"], color="black", lw=1.8, label="network")
     for name, (asked, tokens) in PROBED.items():
-        accuracy.plot(film.steps, film.probes[name], color=COLOURS[asked], ls="--" if tokens == CLS else "-", lw=1.4,
+        accuracy.plot(film.steps, film.probes[name], color=COLOURS[asked], ls="--" if tokens == READ else "-", lw=1.4,
                       label=name)  # fmt: skip
     derived_line(accuracy, film.plateau, "plateau")
     accuracy.set(xlabel="training step", ylabel="test accuracy", ylim=(0, 1.03))

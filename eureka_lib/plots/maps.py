@@ -14,11 +14,11 @@ from matplotlib.image import AxesImage
 from seaborn.utils import relative_luminance
 from torch import Tensor
 
-from eureka_lib.analysis.probes import ALL_TOKENS, CLS
+from eureka_lib.analysis.probes import ALL_TOKENS, READ
 from eureka_lib.attention.normalisers import softmax
 from eureka_lib.attention.registry import colour_of, short_label_of
 from eureka_lib.measure.logits import softmax_jacobian
-from eureka_lib.measure.maps import TOKENS
+from eureka_lib.measure.maps import asking, names_of
 from eureka_lib.measure.probes import GROUPS
 from eureka_lib.plots.style import PLOT_WIDTH, WAITS
 
@@ -75,7 +75,7 @@ def plot_attention(table: pd.DataFrame) -> Figure:
 
 
 def draw_cells(axis: Axes, weights: np.ndarray) -> AxesImage:
-    """Attention among CLS and the four cells (5, 5): white is 0 and black is 1."""
+    """Attention among the places of a model (P, P): white is 0 and black is 1."""
     axis.set(xticks=[], yticks=[])
     axis.tick_params(length=0, pad=1)
     axis.spines[:].set(visible=True, linewidth=0.5)
@@ -83,10 +83,13 @@ def draw_cells(axis: Axes, weights: np.ndarray) -> AxesImage:
 
 
 def plot_cells(table: pd.DataFrame) -> Figure:
-    """A :func:`eureka_lib.measure.maps.attention_table`, the row of CLS framed: a row per head, a column per moment."""
+    """A :func:`eureka_lib.measure.maps.attention_table`, its rows :func:`asking` framed.
+
+    A row per head, a column per moment.
+    """
     models = dict(list(table.groupby(["seed", "moment"], sort=False)["weight"]))
     seeds, heads = table["seed"].unique(), table[["layer", "head"]].drop_duplicates().to_numpy()
-    n = len(models) // len(seeds)
+    n, places = len(models) // len(seeds), names_of(table["to"].nunique())
     widths = [width for _ in seeds for width in [1] * n + [0.2]][:-1]  # a gap between seeds
     figure, axes = plt.subplots(len(heads), len(widths), squeeze=False, width_ratios=widths,
                                 figsize=(PLOT_WIDTH, 1.3 + 0.65 * len(heads)), layout="constrained")  # fmt: skip
@@ -96,12 +99,14 @@ def plot_cells(table: pd.DataFrame) -> Figure:
     columns = [column for i, column in enumerate(axes.T) if i % (n + 1) != n]
     for column, ((_, moment), weights) in zip(columns, models.items(), strict=True):
         column[0].set_title("\n\n" + moment.replace(", ", "\n"), fontsize=8, loc="center")
-        for axis, cells in zip(column, weights.to_numpy().reshape(-1, 5, 5), strict=True):
+        for axis, cells in zip(column, weights.to_numpy().reshape(len(heads), len(places), -1), strict=True):
             draw_cells(axis, cells)
-            axis.add_patch(plt.Rectangle((-0.5, -0.5), 5, 1, fill=False, ec=WAITS, lw=1.5, clip_on=False, zorder=5))
-        column[-1].set_xticks(range(5), TOKENS, rotation=90, fontsize=7)
+            for query in asking(len(places)):
+                axis.add_patch(plt.Rectangle((-0.5, query - 0.5), len(places), 1, fill=False, ec=WAITS, lw=1.5,
+                                             clip_on=False, zorder=5))  # fmt: skip
+        column[-1].set_xticks(range(len(places)), places, rotation=90, fontsize=7)
     for axis, (layer, head) in zip(axes[:, 0], heads, strict=True):
-        axis.set_yticks(range(5), TOKENS, fontsize=6.5)
+        axis.set_yticks(range(len(places)), places, fontsize=6.5)
         axis.set_ylabel(f"layer {layer}\nhead {head}", fontsize=8)
     for axis, seed in zip(axes[0, :: n + 1], seeds, strict=True):
         axis.annotate(seed, (0, 1), (0, 32), "axes fraction", "offset points", fontsize=10).set_in_layout(False)
@@ -137,7 +142,7 @@ def plot_probes(rows: pd.DataFrame, steps: Mapping[str, int]) -> Figure:
     A panel per token set and step (``steps``: title -> step). The numbers are held-out accuracies; the colour says how
     far they are on the way from the majority baseline (0) to faultless (1). What has one class only stays blank.
     """
-    titles = [(tokens, title) for tokens in (ALL_TOKENS, CLS) for title in steps]
+    titles = [(tokens, title) for tokens in (ALL_TOKENS, READ) for title in steps]
     height = 1.6 + 0.19 * len(rows[["layer", "part"]].drop_duplicates())
     figure, axes = plt.subplots(1, len(titles), figsize=(PLOT_WIDTH, height), sharey=True)
     for axis, (tokens, title) in zip(axes, titles, strict=True):

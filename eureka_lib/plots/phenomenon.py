@@ -24,7 +24,7 @@ def plot_phenomenon(task: TwoStepTask, batch: Batch, runs: Sequence[Run], bold: 
 
     ``looks`` is of :func:`eureka_lib.measure.maps.looks`, at the first sample; nothing is drawn of an empty one.
     """
-    figure = plt.figure(figsize=(PLOT_WIDTH, 4.2 if len(looks) else 3.6))
+    figure = plt.figure(figsize=(PLOT_WIDTH, 4.7 if len(looks) else 3.6))
     left, right = figure.subfigures(1, 2, width_ratios=(1, 3))
     left.suptitle("a  The task: two steps", **HEADING)
     for i, axis in enumerate(left.subplots(len(batch.labels), 1)):
@@ -33,7 +33,7 @@ def plot_phenomenon(task: TwoStepTask, batch: Batch, runs: Sequence[Run], bold: 
     above.suptitle("b  Networks that are alike but for the random seed", **HEADING)
     plot_story(above.subplots(), runs, bold, task)
     for panel in below:
-        panel.suptitle("c  Where that network looks: last layer, mean of images whose indicators match", **HEADING)
+        panel.suptitle("c  Where that one looks: last layer, indicators that match", **HEADING)
         plot_looks(panel.subplots(1, len(looks)), batch, looks)
     return figure
 
@@ -81,4 +81,5 @@ def plot_looks(axes: Sequence[Axes], batch: Batch, looks: pd.DataFrame) -> None:
             axis.annotate(f"{share:.0%}", (x + cell, y + cell), (-2, 2), "data", "offset points", ha="right",
                           fontsize=SMALLEST, bbox={"fc": PAPER, "ec": "none", "pad": 0.8, "alpha": 0.8})  # fmt: skip
         axis.set(xticks=[], yticks=[])
-        axis.set_title(f"{moment}: {step:,}", fontsize=SMALLEST, loc="center")
+        axis.spines[:].set_visible(False)
+        axis.set_title(f"{moment}, step {step:,}", fontsize=SMALLEST, loc="center")

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from eureka_lib.analysis.probes import ALL_TOKENS, CLS
+from eureka_lib.analysis.probes import ALL_TOKENS, READ
 from eureka_lib.claims.rules import NOT_YET_MADE, RECOGNISED
 from eureka_lib.measure.probes import GROUPS, accuracies
 from eureka_lib.measure.subjects import Subject
@@ -77,7 +77,7 @@ def plot_checks(rows: pd.DataFrame, steps: Mapping[str, int]) -> Figure:
     A row per token set, a column per thing asked for; the dotted line is the majority baseline.
     """
     figure, axes = plt.subplots(2, len(GROUPS), figsize=(PLOT_WIDTH, 4.6), sharex=True, sharey=True)
-    for line, tokens in zip(axes, (ALL_TOKENS, CLS), strict=True):
+    for line, tokens in zip(axes, (ALL_TOKENS, READ), strict=True):
         for axis, asked in zip(line, GROUPS, strict=True):
             _draw_checks(axis, rows[(rows["tokens"] == tokens) & (rows["asked"] == asked)], list(steps.values()))
             axis.set_xticks(range(len(steps)), list(steps), rotation=30, ha="right", fontsize=9)
@@ -110,7 +110,7 @@ def plot_every_run(rows: pd.DataFrame, subjects: Sequence[Subject]) -> Figure:
     figure, axes = panels(2, 1.5 + 0.25 * len(subjects), share_y=True)
     marks = {"start": {"marker": "o", "mfc": "white"}, "half-way": {"marker": "o"}, "end": {"marker": "D"}}
     colours = {"start": "black", "half-way": "black", "end": JUMPED}
-    shown = (("indicators", ALL_TOKENS, RECOGNISED), ("which target", CLS, NOT_YET_MADE))
+    shown = (("indicators", ALL_TOKENS, RECOGNISED), ("which target", READ, NOT_YET_MADE))
     for axis, (asked, tokens, threshold) in zip(axes, shown, strict=True):
         axis.axvline(threshold, color=DERIVED, ls="--", lw=1, zorder=0)
         axis.annotate(f" rule: {threshold:g}", (threshold, 0.02), xycoords=("data", "axes fraction"), fontsize=8,
@@ -129,7 +129,7 @@ def plot_every_run(rows: pd.DataFrame, subjects: Sequence[Subject]) -> Figure:
 def _panels(subjects: Sequence[Subject], what: str) -> tuple[Figure, list[tuple[str, Subject, Axes]]]:
     """A row per token set and a column per run, each with its EM marked; ``what`` is drawn there."""
     figure, axes = plt.subplots(2, len(subjects), figsize=(PLOT_WIDTH, 5.2), squeeze=False, sharex="col", sharey=True)
-    panels = [(*place, axis) for place, axis in zip(product((ALL_TOKENS, CLS), subjects), axes.flat, strict=True)]
+    panels = [(*place, axis) for place, axis in zip(product((ALL_TOKENS, READ), subjects), axes.flat, strict=True)]
     for tokens, subject, axis in panels:
         axis.set(xlabel="training step", ylabel=f"{tokens}:\n{what}")
         axis.label_outer()

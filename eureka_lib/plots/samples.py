@@ -16,7 +16,7 @@ NOT_EQUAL = "\N{NOT EQUAL TO}"
 
 COLUMNS = 3  # tasks side by side
 RULE_LINES = 3  # that a rule takes at most, wrapped
-DIGITS = ("digits", "mnist")  # the sources whose classes are what the picture shows
+NOUNS = {"digits": "", "mnist": "", "patterns": "pattern "}  # for the classes of a source; "class" for others
 
 
 def plot_steps(batch: Batch, task: TwoStepTask) -> Figure:
@@ -32,7 +32,7 @@ def plot_both_steps(axis: Axes, batch: Batch, i: int, task: TwoStepTask) -> None
     """Sample ``i`` of the main task: above it the first step, what is compared, and below the second, what is read."""
     plot_sample(axis, batch, i)
     first, *_, last = batch.cells[i].tolist()
-    name = "" if task.config.target_source in DIGITS else "class "
+    name = NOUNS.get(task.config.target_source, "class ")
     axis.set_title(f"1. compare: {first} {'=' if batch.same[i] else NOT_EQUAL} {last}", fontsize=9, pad=4)
     axis.set_xlabel(f"2. read {CELL_NAMES[batch.target[i]]}: {name}{batch.labels[i]}", fontsize=9, loc="left")
 

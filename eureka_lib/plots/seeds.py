@@ -165,12 +165,13 @@ def plot_weight_gradients(table: pd.DataFrame, runs: Sequence[Run]) -> Figure:
 
 
 def plot_feature_gradients(sizes: pd.DataFrame, runs: Sequence[Run]) -> Figure:
-    """Gradients of q, k and v (columns) at CLS, indicators and targets, from :func:`over_layers`; a row per method."""
+    """Gradients of q, k and v (columns) at each of ``PLACES``, from :func:`over_layers`; a row per method."""
     methods = sizes["method"].unique()
+    places = {place: style for place, style in PLACES.items() if f"q at {place}" in sizes}
     figure, axes = _gradient_panels(len(methods), 3, 0.9 + 1.9 * len(methods))
     for row, method in zip(axes, methods, strict=True):
         for axis, name in zip(row, FEATURES, strict=True):
-            for place, (colour, line) in PLACES.items():
+            for place, (colour, line) in places.items():
                 plot_kept(
                     axis, sizes[sizes["method"] == method], f"{name} at {place}", runs, place, color=colour, ls=line
                 )

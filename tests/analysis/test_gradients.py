@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from eureka_lib.analysis.gradients import by_cell, cell_of_patch, diagnose, plateau_steps, tokens_of
+from eureka_lib.analysis.gradients import diagnose, plateau_steps
 from eureka_lib.analysis.record import normalised_entropy, record_blocks
 from eureka_lib.models.vit import ViT, ViTConfig
 
@@ -75,6 +75,14 @@ def test_in_the_last_layer_only_cls_asks(model, batch):
     assert (found.features["indicators"][-1, 1:] > 0).all()
 
 
+def test_without_cls_all_tokens_ask_in_the_last_layer(batch):
+    torch.manual_seed(0)
+    config = ViTConfig(patch=1, patch_width=2, depth=2, width=4, heads=2, weight_std=0.5, pooling="mean")
+    found = diagnose(ViT(config, 4, 3).double(), *batch, CELLS, SMOOTHING)
+    assert set(found.features) == {"indicators", "targets"}
+    assert all((sizes[-1] > 0).all() for sizes in found.features.values())
+
+
 def test_entropy_is_that_of_the_attention(model, batch):
     expected = [float(normalised_entropy(layer.attention).mean()) for layer in record_blocks(model.eval(), batch[0])]
     assert diagnose(model, *batch, CELLS, SMOOTHING).entropy.tolist() == pytest.approx(expected)
@@ -91,29 +99,6 @@ def test_it_leaves_no_trace(model, batch, training):
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     assert list(gradients) == ["head.weight"] and (gradients["head.weight"] == 1).all()
     assert not any(module._forward_hooks for module in model.modules())
-
-
-def test_tokens_of_a_cell_are_its_patches():
-    assert cell_of_patch(5).tolist() == [0, 1, 2, 3]
-    assert cell_of_patch(17).view(4, 4).tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]]
-    marked = tokens_of(INDICATORS, 17)
-    assert (
-        not marked[0, 0]
-        and marked[0, 1:].view(4, 4).tolist() == [[True, True, False, False]] * 2 + [[False, False, True, True]] * 2
-    )
-    for tokens in (1, 4, 10, 6):
-        with pytest.raises(ValueError, match=f"square of patches over 2 x 2 cells.*got {tokens}"):
-            cell_of_patch(tokens)
-
-
-def test_attention_by_cell():
-    few, many = (torch.softmax(torch.randn(2, n, n, dtype=torch.float64), -1) for n in (5, 17))
-    assert torch.allclose(by_cell(few), few)
-    folded = by_cell(many)
-    assert folded.shape == (2, 5, 5) and torch.allclose(folded.sum(-1), torch.ones(2, 5, dtype=torch.float64))
-    top_right = [3, 4, 7, 8]
-    assert float(folded[1, 0, 2]) == pytest.approx(float(many[1, 0, top_right].sum()))
-    assert float(folded[1, 2, 0]) == pytest.approx(float(many[1, top_right, 0].mean()))
 
 
 def test_plateau_steps():

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from eureka_lib.analysis import probes
-from eureka_lib.analysis.probes import ALL_TOKENS, CLS, OUTPUT, Place, Samples
+from eureka_lib.analysis.places import mean_by_place, token_places
+from eureka_lib.analysis.probes import ALL_TOKENS, OUTPUT, READ, Place, Samples
 from eureka_lib.analysis.record import record_blocks
 from eureka_lib.experiments import profiles
 
@@ -108,29 +109,29 @@ def test_same_seed_same_probe():
         probes.code_length("linear", XOR.x[:20], XOR.y[:20])
 
 
-def test_cell_means_are_those_of_the_quarters():
-    image = torch.arange(16.0).view(4, 4)  # 4 x 4 patches, one feature
-    tokens = torch.cat([torch.tensor([99.0]), image.flatten()])[None, :, None]
-    expected = [image[:2, :2].mean(), image[:2, 2:].mean(), image[2:, :2].mean(), image[2:, 2:].mean()]
-    assert probes.cell_means(tokens)[0, :, 0].tolist() == [float(value) for value in expected]
-    for patches in (9, 8):
-        with pytest.raises(ValueError, match=f"even number of patches per side, got {patches}"):
-            probes.cell_means(torch.zeros(1, 1 + patches, 3))
-
-
 @pytest.mark.parametrize("patch", [8, 4])
 def test_features_are_what_the_blocks_make(patch):
-    experiment = profiles.get("smoke").anatomy.vary(patch=patch)
+    experiment = profiles.DIGITS_VIT.vary(patch=patch)
     task = experiment.build_task()
     model = experiment.build_model(task).eval()
     images = task.sample(torch.Generator().manual_seed(0), probes.CHUNK + 3).images
     found = probes.features(model, images)
     assert len(found) == 3 * (2 + 3 + 1) * 2  # layers; heads, q k v, output; token sets
     inside = record_blocks(model, images)[1]
-    assert np.allclose(found[Place(2, OUTPUT, CLS)], inside.output[:, 0], atol=1e-6)
-    means = probes.cell_means(inside.heads[:, 1])
-    expected = torch.cat([inside.heads[:, 1, 0], means.flatten(1)], dim=1)
-    assert np.allclose(found[Place(2, "head 2", ALL_TOKENS)], expected, atol=1e-6)
-    assert np.allclose(found[Place(2, "k", CLS)], inside.k[:, :, 0].flatten(1), atol=1e-6)
+    assert np.allclose(found[Place(2, OUTPUT, READ)], inside.output[:, 0], atol=1e-6)
+    means = mean_by_place(inside.heads[:, 1], token_places(model))
+    assert np.allclose(found[Place(2, "head 2", ALL_TOKENS)], means.flatten(1), atol=1e-6)
+    assert np.allclose(found[Place(2, "k", READ)], inside.k[:, :, 0].flatten(1), atol=1e-6)
     assert found[Place(3, "q", ALL_TOKENS)].shape == (len(images), 5 * 64)
-    assert np.ptp(found[Place(1, "v", CLS)], axis=0).max() < 1e-5  # it has not looked at the image yet
+    assert np.ptp(found[Place(1, "v", READ)], axis=0).max() < 1e-5  # it has not looked at the image yet
+
+
+def test_without_cls_the_head_reads_the_mean_of_all_tokens():
+    task = profiles.FLAGSHIP.build_task()
+    model = profiles.FLAGSHIP.build_model(task).eval()
+    images = task.sample(torch.Generator().manual_seed(0), 5).images
+    found = probes.features(model, images)
+    output = record_blocks(model, images)[1].output
+    assert np.allclose(found[Place(2, OUTPUT, READ)], output.mean(dim=1), atol=1e-6)
+    assert np.allclose(found[Place(2, OUTPUT, ALL_TOKENS)][:, :64], output[:, [0, 2]].mean(dim=1), atol=1e-6)
+    assert found[Place(1, "q", ALL_TOKENS)].shape == (5, 4 * 64)

@@ -108,9 +108,9 @@ def test_groups_have_their_rows(group):
 
 def test_straightforward_samples_obey_the_rule():
     """Told from the pictures alone: which images stand in the cells, the colours, and that the label is the answer."""
-    config = profiles.get("smoke").vit.vary(colour_noise=0.0).task
+    config = profiles.get("smoke").live.vary(colour_noise=0.0).task
     samples, source = Samples(config, "test"), load_images("digits", "test", config.cell)
-    task = profiles.get("smoke").vit.build_task()
+    task = profiles.get("smoke").live.build_task()
     images, labels = map(list, zip(*(samples[i] for i in range(60)), strict=True))
     pixels = torch.stack(images) * config.pixel_std + config.pixel_mean
     cells = pixels.unfold(2, 8, 8).unfold(3, 8, 8).flatten(2, 3)  # (60, 3, 4, 8, 8)
@@ -140,7 +140,7 @@ def test_straightforward_training_learns_as_ours_does():
 
 
 def test_straightforward_training_starts_from_our_weights_and_never_fuses():
-    experiment = profiles.get("smoke").vit
+    experiment = profiles.get("smoke").live
     plain, ours = Straightforward(experiment, "cpu"), Library(experiment, "cpu")
     state = ours.trainer.model.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in plain.model.state_dict().items())

@@ -27,7 +27,7 @@ import sys
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run
 from eureka_lib.store import RunStore
-run(profiles.get("smoke").vit.vary(steps=12, evaluate_every=4, test_samples=100), RunStore(sys.argv[1]))
+run(profiles.get("smoke").live.vary(steps=12, evaluate_every=4, test_samples=100), RunStore(sys.argv[1]))
 """
 
 

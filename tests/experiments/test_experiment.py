@@ -111,7 +111,7 @@ import sys
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run
 from eureka_lib.store import RunStore
-e = profiles.get("smoke").vit.vary(steps=12, evaluate_every=4, test_samples=100, stochastic_depth=0.2, seed=3)
+e = profiles.get("smoke").live.vary(steps=12, evaluate_every=4, test_samples=100, stochastic_depth=0.2, seed=3)
 print(run(e, RunStore(sys.argv[1])).meta["history_sha256"])
 """
 

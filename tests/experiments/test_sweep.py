@@ -123,7 +123,7 @@ module.SMALL = 0  # few steps, and yet with workers
 from eureka_lib.experiments import profiles
 from eureka_lib.store import RunStore
 from eureka_lib.experiments.sweep import sweep
-base = profiles.get("smoke").vit.vary(steps=100, evaluate_every=50, test_samples=100)
+base = profiles.get("smoke").live.vary(steps=100, evaluate_every=50, test_samples=100)
 if __name__ == "__main__":
     sweep([base.vary(seed=seed) for seed in range(10)], store=RunStore(sys.argv[1]))
 """

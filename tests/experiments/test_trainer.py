@@ -16,7 +16,7 @@ from eureka_lib.experiments import profiles, trainer
 from eureka_lib.experiments.run import run
 from eureka_lib.store import RunStore
 trainer.SAVE_SECONDS = 0
-e = profiles.get("smoke").vit.vary(steps=20, evaluate_every=4, test_samples=100, stochastic_depth=0.2, seed=3)
+e = profiles.get("smoke").live.vary(steps=20, evaluate_every=4, test_samples=100, stochastic_depth=0.2, seed=3)
 def die(history):
     if history["step"].iloc[-1] == 12:
         os._exit(9)

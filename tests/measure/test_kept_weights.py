@@ -2,11 +2,14 @@
 
 import pandas as pd
 import pytest
+import torch
 
+from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run as trained
 from eureka_lib.measure import gradients, maps
 from eureka_lib.measure.subjects import Subject
 from eureka_lib.store import RunStore
+from eureka_lib.tasks.two_step import CELL_NAMES
 
 
 def test_a_run_that_is_diagnosed_trains_as_one_that_is_not(tiny, tmp_path, kept):
@@ -47,3 +50,15 @@ def test_attention_of_two_seeds(kept):
     assert {"at the EM, step 12", "step 12"} <= set(table["moment"]) and len(table) == 2 * 4 * 3 * 2 * 25
     sums = table.groupby(["seed", "moment", "layer", "head", "from"])["weight"].sum()
     assert sums.tolist() == pytest.approx([1] * (2 * 4 * 3 * 2 * 5))
+
+
+def test_without_cls_the_cells_look_at_each_other(tmp_path):
+    """The flagship's tokens, of half a cell each: maps among the four cells, gradients at indicators and targets."""
+    short = profiles.FLAGSHIP.vary(steps=4, batch_size=8, evaluate_every=1, warmup_steps=1, test_samples=20)
+    subject = Subject(short, trained(short, RunStore(tmp_path), weights_every=1))
+    task = short.build_task()
+    batch = task.sample(torch.Generator().manual_seed(0), 10)
+    table = maps.attention_table([subject], task, batch.images)
+    assert set(table["to"]) == set(CELL_NAMES) and len(table) == 4 * 2 * 4 * 4 * 4
+    found = gradients.diagnose_runs([subject], task, batch)
+    assert (found["q at indicators"] > 0).all() and "q at CLS" not in found

@@ -18,7 +18,7 @@ ROW = torch.tensor([2.0, 1.0, 0.0, -1.0, -2.0], dtype=torch.float64) / 2**0.5
 
 @pytest.fixture(scope="module")
 def vit():
-    return profiles.get("smoke").vit
+    return profiles.get("smoke").live
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from eureka_lib.analysis.probes import OUTPUT, READ
 from eureka_lib.measure.probes import Job, answers, probe
 
 
@@ -11,7 +12,7 @@ def test_table_holds_what_was_asked(probed):
     assert probed.table["accuracy"].between(0, 1).all()
     code = answers(probed.table, "code")
     assert (code["online"] > 0).all() and "control" not in code and "online" not in answers(probed.table, "map")
-    where = "layer == 2 and tokens == 'CLS' and asked == 'label' and probe == 'linear' and part == 'block output'"
+    where = f"layer == 2 and tokens == {READ!r} and asked == 'label' and probe == 'linear' and part == {OUTPUT!r}"
     same = [answers(probed.table, name).query(where)["accuracy"].tolist()
             for name in ("training", "map", "code", "checks")]  # fmt: skip
     assert same[0] == same[1] == same[2] == same[3]

@@ -18,7 +18,7 @@ from eureka_lib.measure.tasks import batch_table, clearest
 from eureka_lib.plots.live import LiveCurve
 from eureka_lib.plots.page import Page
 from eureka_lib.plots.samples import NOT_EQUAL, plot_steps
-from eureka_lib.plots.seeds import plot_loss, plot_seeds
+from eureka_lib.plots.seeds import mark_budget, plot_loss, plot_seeds
 from eureka_lib.plots.style import panels, use_style
 from eureka_lib.plots.survival import plot_survival
 
@@ -39,7 +39,7 @@ def runs(tmp_path_factory):
     smoke = profiles.get("smoke")
     store = RunStore(tmp_path_factory.mktemp("runs"))
     short = {"steps": 12, "evaluate_every": 4, "test_samples": 100}
-    experiments = [smoke.vit.vary(seed=0, **short), smoke.vit.vary(seed=1, **short), smoke.resnet.vary(**short)]
+    experiments = [smoke.live.vary(seed=0, **short), smoke.live.vary(seed=1, **short), smoke.resnet.vary(**short)]
     return [run(e, store) for e in experiments]
 
 
@@ -51,7 +51,7 @@ def open_page(**parameters):
 def draw_and_save(runs, page=None):
     use_style()
     figure, (axis,) = panels(1)
-    plot_loss(axis, {"softmax": runs}, profiles.get("smoke").vit.build_task())
+    plot_loss(axis, {"softmax": runs}, profiles.get("smoke").live.build_task())
     return (page or open_page()).save(figure, "01_loss", tidy(runs), runs)
 
 
@@ -158,7 +158,7 @@ def test_a_name_without_the_notebooks_number_is_refused(runs):
 
 def test_derived_lines_are_drawn_and_named(runs):
     figure, (axis,) = panels(1)
-    task = profiles.get("smoke").vit.build_task()
+    task = profiles.get("smoke").live.build_task()
     plot_loss(axis, {"softmax": runs}, task)
     heights = {line.get_ydata()[0] for line in axis.get_lines() if line.get_linestyle() == "--"}
     assert heights == {task.plateau_loss(0.1), task.floor_loss(0.1)}
@@ -176,9 +176,18 @@ def test_every_seed_is_a_line_and_every_moment_a_star(runs):
 def test_survival_counts_runs_and_marks_the_censored(runs):
     figure, (axis,) = panels(1)
     plot_survival(axis, {"softmax": runs[:2], "resnet9": runs[2:]})
-    labels = [text.get_text() for text in axis.get_legend().get_texts()]
-    assert labels == ["ViT, softmax:\n0 of 2 EMs", "ResNet9:\n0 of 1 EMs"]
+    labels = {text.get_text(): text.xy[1] for text in axis.texts}
+    assert list(labels) == ["ViT, softmax:\n2 of 2 wait", "ResNet9 (width 4):\n1 of 1 wait"]
+    assert labels["ResNet9 (width 4):\n1 of 1 wait"] - labels["ViT, softmax:\n2 of 2 wait"] > 0.1, "side by side"
     assert sum(len(line.get_xdata()) for line in axis.get_lines() if line.get_marker() == "|") == 3
+
+
+def test_a_budget_is_marked_where_the_axis_goes_on(runs):
+    figure, (axis,) = panels(1)
+    for end, marked in ((12, []), (24, ["budget ends"])):
+        axis.set_xlim(0, end)
+        mark_budget(axis, runs)
+        assert [text.get_text() for text in axis.texts] == marked
 
 
 def test_run_table_and_sentence(runs):
@@ -189,7 +198,7 @@ def test_run_table_and_sentence(runs):
 
 
 def test_both_steps_of_each_sample_stand_at_its_picture():
-    task = profiles.get("smoke").vit.build_task()
+    task = profiles.get("smoke").live.build_task()
     batch = clearest(task.sample(torch.Generator().manual_seed(0), 200), 2)
     assert batch.same.tolist() == [True, True, False, False]
     assert (batch.cells[:, 1] != batch.cells[:, 2]).all(), "else it would not matter which one is read"
@@ -206,7 +215,7 @@ def test_both_steps_of_each_sample_stand_at_its_picture():
 
 
 def test_clearest_are_those_that_look_like_their_class():
-    task = profiles.get("smoke").vit.build_task()
+    task = profiles.get("smoke").live.build_task()
     batch = task.sample(torch.Generator().manual_seed(0), 200)
     noisy = torch.arange(200) % 2 == 0
     blurred = torch.where(noisy[:, None, None, None], batch.images.flip(-1).flip(-2), batch.images)
@@ -216,7 +225,7 @@ def test_clearest_are_those_that_look_like_their_class():
 
 
 def test_live_curve_follows_a_run_and_changes_nothing(runs, store, capsys):
-    experiment = profiles.get("smoke").vit.vary(steps=12, evaluate_every=4, test_samples=100)
+    experiment = profiles.get("smoke").live.vary(steps=12, evaluate_every=4, test_samples=100)
     with LiveCurve(experiment, experiment.build_task()) as live:
         watched = run(experiment, store, on_evaluation=live)
     assert live.line.get_xdata().tolist() == [0, 4, 8, 12]
@@ -229,7 +238,7 @@ def test_sweep_on_stored_runs_draws_the_same_data(runs, tmp_path):
     from eureka_lib.store import RunStore
 
     store = RunStore(tmp_path / "again")
-    experiment = profiles.get("smoke").vit.vary(steps=12, evaluate_every=4, test_samples=100)
+    experiment = profiles.get("smoke").live.vary(steps=12, evaluate_every=4, test_samples=100)
     cold, warm = sweep([experiment], store=store), sweep([experiment], store=store)
     assert tidy(cold).to_csv() == tidy(warm).to_csv() == tidy(runs[:1]).to_csv()
 

@@ -55,7 +55,7 @@ def test_rows_and_jacobians_are_drawn_as_they_are():
 
 
 def test_layers_and_gradients_show_every_layer_and_seed():
-    vit = profiles.get("smoke").vit
+    vit = profiles.get("smoke").live
     task = vit.build_task()
     batch = task.sample(torch.Generator().manual_seed(0), 8)
     logits = lf.attention_logits(vit.build_model(task).eval(), batch.images)

@@ -10,7 +10,7 @@ def test_plotted_values_are_the_tables(probed):
     found = answers(probed.table, "training")
     figure = probes.plot_training(found, [probed.subject], probed.subject.experiment.build_task())
     drawn = [list(line.get_ydata()) for line in figure.axes[1].get_lines()]
-    expected = found.query("layer == 2 and tokens == 'CLS' and asked == 'label'")["accuracy"].tolist()
+    expected = found.query("layer == 2 and tokens == 'what the head reads' and asked == 'label'")["accuracy"].tolist()
     assert expected in drawn and probed.subject.run.history["test_accuracy"].tolist() in drawn
     codes = answers(probed.table, "code")
     figure = probes.plot_codes(codes, [probed.subject])

@@ -93,7 +93,12 @@ def test_curves_and_their_data(networks, built):
     figure = plot_tasks(networks, tasks)
     assert [axis.get_visible() for axis in figure.axes] == [True, True]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["ViT, softmax", "ResNet9", "derived plateau"]
+    assert labels == ["ViT, softmax", "ResNet9 (width 8)", "derived plateau"]
+    lines = [line.get_visible() for axis in figure.axes for line in axis.get_lines() if line.get_linestyle() == "--"]
+    assert lines == [True, False], "what is solved in one step has no plateau"
+    grounds = [axis.get_facecolor()[0] for axis in figure.axes]
+    assert grounds[0] == 1 > grounds[1]
+    assert not figure.axes[0].texts, "all budgets end where the axis does"
     plt.close(figure)
     table = tidy(networks)
     assert len(table) == 12 * 21 and set(table["task"]) == {"two_step", "targets_only"}

@@ -3,6 +3,7 @@
 Skipped, with the reason, where either is missing: ``apt-get install chromium`` and ``pip install eureka-lib[browser]``.
 """
 
+import json
 import os
 import re
 import secrets
@@ -16,6 +17,7 @@ import urllib.request
 from contextlib import contextmanager, suppress
 
 import nbformat
+import pandas as pd
 import pytest
 
 from eureka_lib import paths
@@ -191,6 +193,8 @@ def figures(tmp_path_factory):
     (folder / "notebooks").mkdir()
     html, _ = OfflineExporter().from_notebook_node(notebook)
     (folder / "notebooks" / "00_start_here.html").write_text(html)
+    task = folder / "00_the_task.json"
+    task.write_text(json.dumps(json.loads(task.read_text()) | {"line_art": False}))
     gallery.build(folder, paths.NOTEBOOKS, "laptop")
     return folder
 
@@ -200,16 +204,19 @@ def test_the_gallery_is_whole_and_its_links_lead_somewhere(page, figures):
     images = page.locator("article img")
     assert images.count() == len(list(figures.glob("*.png")))
     assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 500)")
-    page.get_by_role("link", name="Where the gradient goes").click()
+    page.get_by_role("link", name="07 where the gradient goes").click()
     assert page.url.endswith("#07_where_the_gradient_goes")
     wait_for(
         lambda: page.locator("#\\30 7_where_the_gradient_goes").evaluate("h => h.getBoundingClientRect().top < 100")
     )
-    page.locator('article[aria-labelledby="00_one_run"]').get_by_role("link", name="notebook").click()
+    assert page.locator("nav").evaluate("bar => bar.getBoundingClientRect().top") == 0, "it stays in sight"
+    page.get_by_role("link", name="The notebook 00").click()
     page.wait_for_url("**/notebooks/00_start_here.html")
     assert page.locator("math").count() >= 5
     page.go_back()
-    page.locator('article[aria-labelledby="00_one_run"]').get_by_role("link", name="Provenance").click()
+    card = page.locator('article[aria-labelledby="00_one_run"]')
+    card.get_by_text("Where it comes from").click()
+    card.get_by_role("link", name="provenance").click()
     assert '"notebook": "00_start_here"' in page.inner_text("body")
     assert page.complaints == []
 
@@ -227,12 +234,53 @@ def test_the_gallery_by_keyboard(page, figures):
     assert page.evaluate("document.activeElement.parentElement.open")
 
 
+def test_the_galleries_first_screen(page, figures):
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto((figures / "index.html").as_uri())
+    assert page.locator("header img").count() == 2
+    assert page.evaluate("document.querySelector('header').getBoundingClientRect().bottom <= innerHeight")
+
+
+def test_the_film_of_a_run(page, figures):
+    page.goto((figures / "index.html").as_uri())
+    table = pd.read_csv(figures / "16_stored_run.csv")
+    film = page.locator("#film")
+    slider, words = film.locator("input"), film.locator("output")
+    film.scroll_into_view_if_needed()
+    assert not film.locator("img").count() and "On the plateau" in words.inner_text()
+    slider.focus()
+    slider.press("End")
+    assert "Since its Eureka-moment" in words.inner_text() and f"Step {table['step'].iloc[-1]}" in words.inner_text()
+    faded = film.locator(".veil").evaluate_all("veils => veils.map(veil => Number(veil.style.opacity))")
+    weights = table.filter(regex="CLS to (?!CLS)").iloc[-1]
+    assert faded == pytest.approx(0.9 * (1 - weights), abs=1e-3)
+    slider.press("ArrowLeft")
+    assert f"Step {table['step'].iloc[-2]}" in words.inner_text()
+    assert page.complaints == []
+
+
+def test_without_a_script_the_film_is_a_picture(browser, figures):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((figures / "index.html").as_uri())
+    assert page.locator("#film img").is_visible() and not page.locator("#film input").is_visible()
+    context.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_gallery_on_a_phone_by_day_and_night(browser, figures, scheme):
     context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)
     page = context.new_page()
     page.goto((figures / "index.html").as_uri())
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it must not scroll sideways as a whole"
+    page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    wide = page.evaluate("""() => [...document.querySelectorAll('main *, header *')].filter(part =>
+        !part.closest('math') && part.getBoundingClientRect().right > innerWidth).map(part => part.outerHTML)""")
+    assert wide == [], "nothing is cut"
+    assert page.locator("td").first.evaluate("cell => getComputedStyle(cell).display") == "block"
+    drawing, picture = page.evaluate("""() => ['01_survival', '00_the_task'].map(name =>
+        getComputedStyle(document.querySelector(`article[aria-labelledby="${name}"] img`)).filter)""")
+    assert ("invert" in drawing) == (scheme == "dark") and "invert" not in picture
     ink, paper = page.evaluate("""() => ['color', 'backgroundColor'].map(
         name => getComputedStyle(document.body)[name].match(/\\d+/g).slice(0, 3).reduce((a, b) => a + Number(b), 0))""")
     assert (ink < 200 and paper > 650) if scheme == "light" else (ink > 650 and paper < 200)

@@ -8,19 +8,28 @@ import shutil
 from urllib.parse import unquote
 
 import nbformat
+import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image, ImageChops
 
 from eureka_lib import paths
+from eureka_lib.claims import scorecard
 from eureka_lib.claims.registry import CLAIMS, load
-from eureka_lib.run_all.gallery import entries, page as gallery, render
+from eureka_lib.plots.verdicts import COLOURS
+from eureka_lib.run_all.gallery import entries, film, page as gallery, render
 from eureka_lib.run_all.gallery.links import links_from, relink
 from eureka_lib.run_all.jobs import find_notebooks
 
 FIGURES = paths.ROOT / "figures"
 NAMES = sorted(path.stem for path in FIGURES.glob("*.png"))
+
+
+def change(folder, name, **facts):
+    """Give a figure other facts than it was saved with."""
+    file = folder / f"{name}.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | facts))
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +41,7 @@ def folder(tmp_path_factory):
     (copy / "notebooks" / "01_the_eureka_moment.html").write_text("executed")
     (copy.parent / "notebooks").symlink_to(paths.NOTEBOOKS)
     (copy.parent / "eureka_lib").symlink_to(paths.ROOT / "eureka_lib")  # which texts link to
+    change(copy, "01_survival", says="p < 0.1 & so on", setting="digits, 12 seeds", line_art=False)
     return copy
 
 
@@ -61,6 +71,68 @@ def test_every_verdict_is_there_under_its_figure(page):
             assert page.select_one(f'table a[href="#{row.figure}"]')
 
 
+def test_the_first_screen_is_the_finding(page, folder):
+    pictures = [link["href"] for link in page.select("header figure > a:has(img)")]
+    assert pictures == [f"{gallery.HERO}.png", f"{gallery.SCORECARD}.png"]
+    said = page.select_one("header figure p").get_text().split()
+    assert said == scorecard.findings(scorecard.read("laptop", folder)).replace("`", "").split()
+    assert [link["href"] for link in page.select("nav a")][:3] == ["#film", "#claims", "#00_start_here"]
+    assert page.nav.find_next("header")
+
+
+def test_a_card_goes_from_what_is_said_to_where_it_comes_from(page):
+    said, silent = (page.select_one(f'article[aria-labelledby="01_{name}"]') for name in ("survival", "training_loss"))
+    assert said.h3.get_text() == "p < 0.1 & so on" and said.img["alt"].startswith("p < 0.1 & so on. ")
+    assert said.h3.find_next_sibling("p").get_text() == "digits, 12 seeds"
+    assert silent.h3.get_text() == "The training loss" and not silent.h3.find_next_sibling("p")
+    assert "line-art" not in said.img.get("class", ()) and silent.img["class"] == ["line-art"]
+    for article in (said, silent):
+        (guide,), verdicts = article.select(".guide"), article.select(".verdict")
+        parts = [article.h3, article.img, guide, *verdicts, *article.select("figure ~ details")]
+        assert parts == sorted(parts, key=lambda part: (part.sourceline, part.sourcepos)) and len(parts) >= 5
+        assert article.img.parent["href"] == f"{article['aria-labelledby']}.png"
+    assert "No verdict" not in page.get_text()
+
+
+def test_a_claim_is_a_line_with_its_rows_folded(page):
+    lines = page.select("details.claim")
+    assert [line.summary.get_text().split(":")[0] for line in lines] == list(CLAIMS)
+    assert all(line.select("tbody tr") and not line.has_attr("open") for line in lines)
+
+
+def test_verdicts_have_the_colours_of_the_scorecard(page):
+    for kind, colour in COLOURS.items():
+        assert f".{kind.replace(' ', '-')} {{ background: {colour}; }}" in page.style.string
+    assert {name for chip in page.select(".verdict") for name in chip["class"][1:]} <= {
+        kind.replace(" ", "-") for kind in COLOURS
+    }
+
+
+def test_the_film_shows_what_its_figure_has_stored(page):
+    table = pd.read_csv(FIGURES / f"{film.NAME}.csv")
+    frames = json.loads(re.search(r"const frames = (\[.*?\]), film", page.script.string)[1])
+    assert [frame["x"] * table["step"].max() for frame in frames] == pytest.approx(table["step"], abs=0.1)
+    cells = table.filter(regex="CLS to (?!CLS)")
+    assert [frame["weights"] for frame in frames] == cells.round(3).to_numpy().tolist()
+    assert len(page.select("#film .veil")) == cells.shape[1]
+    for frame, row in zip(frames, table.to_dict("records"), strict=True):
+        assert f"Step {row['step']}: accuracy {row['test_accuracy']:.2f}." in frame["measured"]
+    *_, network = page.select("#film polyline")
+    points = [float(point.split(",")[1]) for point in network["points"].split()]
+    assert points == pytest.approx(table["test_accuracy"])
+    stages = list(dict.fromkeys(frame["said"].split(" ")[0] for frame in frames))
+    assert stages == ["It", "On", "Before", "Since"]
+
+
+def test_a_folder_of_few_figures_has_a_page_too(tmp_path, monkeypatch):
+    for file in FIGURES.glob("01_*.*"):
+        shutil.copy(file, tmp_path)
+    monkeypatch.setattr(gallery, "HERO", "01_survival")
+    page = BeautifulSoup(gallery.build(tmp_path, paths.NOTEBOOKS, "laptop").read_text(), "html.parser")
+    assert [link["href"] for link in page.select("header a:has(img)")] == ["01_survival.png"]
+    assert not page.select("#film, #claims, script") and len(page.select("article")) == 3
+
+
 def test_every_claim_has_a_link_to_its_page(page, folder):
     links = {link["href"] for link in page.select('a[href^="claims/"]')}
     assert links == {f"claims/{claim}.md" for claim in CLAIMS}
@@ -76,7 +148,9 @@ def dead_links(page, folder):
 
 
 def test_it_is_one_file_whose_links_lead_somewhere(page, folder):
-    assert not page.select("script") and all(image["src"].startswith("data:image/webp") for image in page.select("img"))
+    assert len(page.select("script")) == 1 and not page.select("[src]:not(img), link:not([rel=icon])")
+    pictures = [image["src"] for image in page.select("img")] + [image["href"] for image in page.select("image")]
+    assert all(picture.startswith("data:image/webp") for picture in pictures)
     assert len(page.select("a")) > 200 and not list(dead_links(page, folder))
     executed = page.select('a[href="notebooks/01_the_eureka_moment.html"]')
     assert executed and not page.select('a[href="../notebooks/01_the_eureka_moment.ipynb"]')

@@ -25,7 +25,7 @@ def three(tmp_path_factory):
     from eureka_lib.experiments import profiles
 
     store = RunStore(tmp_path_factory.mktemp("three") / "runs")
-    base = profiles.get("smoke").vit.vary(steps=8, evaluate_every=4, test_samples=50)
+    base = profiles.get("smoke").live.vary(steps=8, evaluate_every=4, test_samples=50)
     sweep([base, base.vary(seed=1)], InProcess(), store)
     run(base.vary(attention="norm_softmax"), store, weights_every=4)
     return store

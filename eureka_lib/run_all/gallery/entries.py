@@ -47,10 +47,10 @@ class Entry:
 
     @property
     def alternative(self) -> str:
-        """What to tell whoever cannot see it: its title, and how the guide begins."""
+        """What to tell whoever cannot see it: what it says, or else its title, and how the guide begins."""
         words = re.split(r"(?<=[.?:!]) ", to_text(" ".join(self.paragraphs[:1])))
-        title = to_text(self.title)
-        return f"{title}{'' if title.endswith('?') else '.'} {' '.join(words[:2])}".strip()
+        says = self.facts.get("says") or to_text(self.title)
+        return f"{says}{'' if says[-1] in '.?!' else '.'} {' '.join(words[:2])}".strip()
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The gallery: one page with every figure, readable by itself, offline, on a phone and in the dark.
 
 A Jinja template is filled with the :mod:`entries <eureka_lib.run_all.gallery.entries>`. The pictures are in the page,
-packed without loss; what the page links to (notebooks, data, provenance) lies beside it.
+packed without loss; what the page links to (the same in full, notebooks, data, provenance) lies beside it.
 """
 
 import base64
@@ -9,16 +9,22 @@ import io
 from collections import Counter
 from pathlib import Path
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
 from eureka_lib import paths
+from eureka_lib.claims import scorecard
 from eureka_lib.claims.registry import CLAIMS, kind_of
+from eureka_lib.plots.verdicts import COLOURS
 from eureka_lib.progress import clock
-from eureka_lib.run_all.gallery.entries import gather, pages
+from eureka_lib.run_all.gallery import film
+from eureka_lib.run_all.gallery.entries import Entry, gather, pages
 from eureka_lib.run_all.gallery.links import links_from, relink
 from eureka_lib.run_all.gallery.render import TEMPLATES, to_html
+
+HERO, SCORECARD = "01_training_loss", "15_scorecard"  # the figures of the first screen
 
 
 def build(folder: Path, notebooks: Path, profile: str) -> Path | None:
@@ -34,24 +40,40 @@ def build(folder: Path, notebooks: Path, profile: str) -> Path | None:
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)  # fmt: skip
     link = links_from(folder, notebooks, folder / "notebooks")
-    rows = [row for chapter in chapters for entry in chapter.entries for row in entry.verdicts]
+    entries = {entry.name: entry for chapter in chapters for entry in chapter.entries}
+    verdicts = scorecard.read(profile, folder)
     text = environment.get_template("gallery.html.j2").render(
-        chapters=chapters, profile=profile, link=link, rows=rows, picture=_picture, clock=clock,
+        chapters=chapters, profile=profile, link=link, picture_of=_picture_of, url_of=_url, clock=clock,
         markdown=lambda source: Markup(to_html(source, link)), counted=_counted, pages=pages(notebooks),
-        kind_of=kind_of, claims=[claim for claim in CLAIMS if (folder / "claims" / f"{claim}.md").exists()],
+        kind_of=kind_of, colours=COLOURS, first=[entries[name] for name in (HERO, SCORECARD) if name in entries],
+        findings=scorecard.findings(verdicts) if len(verdicts) else "", claims=_claims(verdicts, folder),
+        figures=entries, film=film.film(folder) if film.NAME in entries else None,
     )  # fmt: skip
     path = folder / "index.html"
     paths.write_atomically(path, text.encode())
     return path
 
 
-def _picture(png: Path) -> dict[str, str | int]:
-    """A picture as a data URL, with its size in pixels."""
-    picture = Image.open(png).convert("RGB")
+def _claims(verdicts: pd.DataFrame, folder: Path) -> list[dict]:
+    """The claims, each with its verdict or verdicts in a line, its rows, and its page if there is one."""
+    return [
+        {"name": name, "words": CLAIMS[name].short + " (ours)" * CLAIMS[name].own, "tally": scorecard.tally(rows),
+         "verdicts": set(rows["verdict"]), "rows": rows.to_dict("records"),
+         "page": next((f"claims/{page.name}" for page in folder.glob(f"claims/{name}.md")), None)}
+        for name, rows in verdicts.groupby("claim", sort=False)
+    ]  # fmt: skip
+
+
+def _picture_of(entry: Entry) -> dict[str, str | int]:
+    """A figure as a data URL, with its size in pixels."""
+    picture = Image.open(entry.folder / f"{entry.name}.png").convert("RGB")
+    return {"url": _url(picture), "width": picture.width, "height": picture.height}
+
+
+def _url(picture: Image.Image) -> str:
     data = io.BytesIO()
     picture.save(data, "WEBP", lossless=True, quality=20, method=2)  # without loss, too: it is the effort, not the look
-    url = f"data:image/webp;base64,{base64.b64encode(data.getvalue()).decode()}"
-    return {"url": url, "width": picture.width, "height": picture.height}
+    return f"data:image/webp;base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
 def _counted(groups: list[dict]) -> list[str]:

@@ -1,0 +1,84 @@
+"""The film of one run: a frame for each of its kept steps, from the data of the figure that shows the same at four.
+
+The attention is that of CLS, a mean over images whose indicators match; it is drawn on one such image.
+"""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import torch
+from PIL import Image
+
+from eureka_lib.analysis.eureka import THRESHOLD, eureka_moment
+from eureka_lib.experiments.experiment import Experiment
+from eureka_lib.plots.probes import COLOURS
+from eureka_lib.tasks.two_step import CELL_NAMES, Batch
+
+NAME = "16_stored_run"
+CURVES = {  # what is drawn of the CSV: its name there, and on the page
+    "indicators, all tokens": "probe: what the indicators are",
+    "which target, all tokens": "probe: which target counts",
+    "test_accuracy": "the network's answers",
+}
+
+
+def film(folder: Path) -> dict | None:
+    """The figure's data in ``folder``, ready for the template ``film.html.j2``; None if they are not there."""
+    if not (folder / f"{NAME}.csv").exists():
+        return None
+    (group,) = json.loads((folder / f"{NAME}.json").read_text(encoding="utf-8"))["runs"]
+    task = Experiment.from_config(group["config"] | group["seeds"][0]).build_task()
+    sample = task.sample(torch.Generator().manual_seed(1), 64, "test")
+    i = int((sample.same & (sample.cells[:, 1] != sample.cells[:, 2])).nonzero()[0])
+    table = pd.read_csv(folder / f"{NAME}.csv")
+    x = (table["step"] / table["step"].max()).round(4)
+    maps = [name.removesuffix(f", CLS to {CELL_NAMES[0]}") for name in table if name.endswith(CELL_NAMES[0])]
+    seen = table[[f"{name}, CLS to {cell}" for name in maps for cell in CELL_NAMES]]
+    said, target = _said(table, task.plateau_accuracy), int(sample.target[i])
+    frames = zip(x, said, _measured(table, maps[-1], target), seen.round(3).to_numpy().tolist(), strict=True)
+    return {
+        "curves": [
+            (words, COLOURS.get(column.split(",")[0], "black"), " ".join(f"{a},{b:.3f}" for a, b in
+             zip(x, table[column], strict=True))) for column, words in CURVES.items()
+        ],
+        "frames": [dict(zip(("x", "said", "measured", "weights"), frame, strict=True)) for frame in frames],
+        "levels": {"accuracy": 1, "plateau": task.plateau_accuracy, "chance": 1 / task.n_classes},
+        "figure": NAME, "last": table["step"].max(), "maps": maps, "target": target, "picture": _rgb(sample, i),
+    }  # fmt: skip
+
+
+def _said(table: pd.DataFrame, plateau: float) -> list[str]:
+    """What becomes of the run at each step, in a sentence."""
+    moment = eureka_moment(table["step"], table["test_accuracy"])
+    found = table["which target, all tokens"] >= THRESHOLD
+    read = table["test_accuracy"].cummax() >= 0.9 * plateau
+    return [
+        f"Since its Eureka-moment at step {moment.step} it compares the indicators, and reads the target that counts."
+        if moment.happened and step >= moment.step
+        else "Before its Eureka-moment: which target counts can be found in its tokens, not yet in its answers."
+        if finds
+        else "On the plateau: it reads both targets, and guesses which one counts."
+        if reads
+        else "It learns to read the digits."
+        for step, finds, reads in zip(table["step"], found, read, strict=True)
+    ]
+
+
+def _measured(table: pd.DataFrame, last: str, target: int) -> list[str]:
+    """The numbers behind it; ``last`` is a map of the last layer, whose heads are averaged."""
+    layer = table.filter(regex=rf"^{last.splitlines()[0]}\b")
+    looks = [layer.filter(regex=f"CLS to {CELL_NAMES[cell]}$").mean(axis=1) for cell in (target, 3 - target)]
+    numbers = zip(table["step"], table["test_accuracy"], table["which target, all tokens"], *looks, strict=True)
+    return [
+        f"Step {step}: accuracy {accuracy:.2f}. A probe for which target counts: {finds:.2f} (0.50: a guess). "
+        f"The last layer looks at the target that counts with {counts:.0%}, at the other one with {other:.0%}."
+        for step, accuracy, finds, counts, other in numbers
+    ]
+
+
+def _rgb(sample: Batch, i: int) -> Image.Image:
+    """One image of a batch, its values stretched to those of a picture."""
+    image = sample.images[i]
+    scaled = (image - image.min()) / (image.max() - image.min())
+    return Image.fromarray((255 * scaled).byte().permute(1, 2, 0).numpy())
