@@ -126,8 +126,9 @@ class Profile:
 
     Those seeds count from ``first_seed``. ``live`` is a run that one can watch.
     ``regimes`` are those in which methods are compared, the one closest to the paper first, the cheapest last.
-    ``gallery`` gives all tasks to the same two networks. ``anatomy`` is what the notebooks on gradients and on probes
-    take apart: ``anatomy_seeds`` runs that keep their weights every ``weights_every`` steps. ``in_context`` is the
+    ``gallery`` gives all tasks to the same two networks. Of ``vit`` the notebooks on gradients and on probes take
+    ``dissected`` runs apart, which keep their weights every ``weights_every`` steps, and one of them every
+    ``film_every``. ``in_context`` is the
     regime of in-context learning, ``language`` that of masked language modelling. In ``zoo`` today's attention is
     compared with the paper's; ``follow_up`` is the table of the paper's follow-up.
     ``forecast`` is for many seeds of one experiment, of which only some jump.
@@ -142,9 +143,9 @@ class Profile:
     first_seed: int
     regimes: tuple[Regime, ...]
     gallery: Gallery
-    anatomy: Experiment
-    anatomy_seeds: int
+    dissected: int
     weights_every: int
+    film_every: int
     in_context: Regime
     language: Regime
     zoo: Regime
@@ -173,7 +174,6 @@ DIGITS_VIT = Experiment(
         test_samples=1000,
     ),
 )
-DIGITS_ANATOMY = DIGITS_VIT.vary(steps=1200, learning_rate=5e-4)
 DIGITS_RESNET = replace(DIGITS_VIT, model=ResNetConfig(base_width=16, stem="small")).vary(
     steps=1200, learning_rate=3e-3
 )
@@ -372,9 +372,9 @@ PROFILES = {
         first_seed=0,
         regimes=tuple(replace(regime, base=_smoke(regime.base), seeds=2, fewer={}) for regime in LAPTOP_REGIMES),
         gallery=Gallery({name: _smoke(network) for name, network in LAPTOP_GALLERY.networks.items()}, seeds=1),
-        anatomy=_smoke(DIGITS_ANATOMY),
-        anatomy_seeds=2,
+        dissected=2,
         weights_every=10,
+        film_every=5,
         in_context=Regime("in context", _smoke(LAPTOP_IN_CONTEXT), TUNED_IN_CONTEXT, seeds=2),
         language=Regime("language", _smoke(LAPTOP_LANGUAGE).vary(documents=40), TUNED_LANGUAGE, seeds=2),
         zoo=Regime("zoo", _smoke(PATTERNS_4), LAPTOP_ZOO, seeds=2),
@@ -391,9 +391,9 @@ PROFILES = {
         first_seed=100,
         regimes=LAPTOP_REGIMES,
         gallery=LAPTOP_GALLERY,
-        anatomy=DIGITS_ANATOMY,
-        anatomy_seeds=6,
-        weights_every=50,
+        dissected=6,
+        weights_every=2000,
+        film_every=500,
         in_context=Regime("in context", LAPTOP_IN_CONTEXT, TUNED_IN_CONTEXT, seeds=10),
         language=Regime("language", LAPTOP_LANGUAGE, TUNED_LANGUAGE, seeds=6),
         zoo=Regime("zoo", PATTERNS_4, LAPTOP_ZOO, seeds=10),
@@ -410,9 +410,9 @@ PROFILES = {
         first_seed=0,
         regimes=(PAPER_REGIME,),
         gallery=Gallery({"softmax": PAPER_VIT, "resnet9": PAPER_RESNET}, 5, PAPER_SOURCES),
-        anatomy=PAPER_VIT,
-        anatomy_seeds=3,
-        weights_every=1170,  # ten epochs
+        dissected=5,
+        weights_every=3510,  # thirty epochs
+        film_every=1170,
         in_context=Regime("in context", PAPER_IN_CONTEXT, PAPER_TUNED_IN_CONTEXT, seeds=5),
         language=Regime("language", PAPER_LANGUAGE, PAPER_TUNED_LANGUAGE, seeds=3),
         zoo=Regime("zoo", PAPER_VIT, PAPER_ZOO, seeds=10),

@@ -15,7 +15,7 @@ from eureka_lib.analysis.gradients import FEATURES, MATRICES, diagnose, plateau_
 from eureka_lib.experiments.experiment import Experiment
 from eureka_lib.experiments.trainer import device, quiet_surroundings
 from eureka_lib.measure.logits import label_of
-from eureka_lib.measure.runs import method_of, moment_of
+from eureka_lib.measure.runs import method_of, moment_of, tidy
 from eureka_lib.measure.subjects import Subject
 from eureka_lib.progress import Progress
 from eureka_lib.store import Run
@@ -49,6 +49,15 @@ def diagnose_runs(subjects: Sequence[Subject], task: TwoStepTask, batch: Batch) 
                 progress.update(len(tables))
     table = pd.concat(tables, ignore_index=True)
     return table[[*RUN, "layer", *table.columns.drop([*RUN, "layer"])]]
+
+
+def history_sizes(runs: Sequence[Run]) -> pd.DataFrame:
+    """What every evaluation of ``runs`` noted, named as in :func:`over_layers`: gradients of the latest training batch.
+
+    Columns run, method, seed, step, W_Q, W_K, W_V (nats; means over layers, not a number at step 0), and entropy.
+    """
+    columns = {f"gradient_{name[-1].lower()}": name for name in MATRICES} | {"attention_entropy": "entropy"}
+    return tidy(runs).rename(columns=columns)[[*RUN, *columns.values()]]
 
 
 def over_layers(table: pd.DataFrame) -> pd.DataFrame:

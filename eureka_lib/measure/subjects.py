@@ -1,7 +1,7 @@
 """Runs that kept their weights: which of them, and at which steps, one looks into."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import nn
@@ -9,6 +9,7 @@ from torch import nn
 from eureka_lib.analysis.eureka import Moment
 from eureka_lib.analysis.gradients import plateau_steps
 from eureka_lib.experiments.experiment import Experiment
+from eureka_lib.experiments.sweep import sweep
 from eureka_lib.measure.runs import moment_of
 from eureka_lib.store import Run
 from eureka_lib.tasks.two_step import TwoStepTask
@@ -68,6 +69,17 @@ class Subject:
         moment = self.moment
         what = f"EM at step {moment.step}" if moment.happened else f"no EM by step {moment.step}"
         return f"seed {self.seed}: {what}"
+
+
+def take_apart(experiments: Sequence[Experiment], weights_every: int, film_every: int) -> list[Subject]:
+    """The runs of ``experiments`` with weights kept every so many steps, and those of a typical one more often.
+
+    The typical one is the first of :func:`early_and_late`. What is missing is trained; weights take room.
+    """
+    subjects = list(map(Subject, experiments, sweep(experiments, title="weights", weights_every=weights_every)))
+    filmed = early_and_late(subjects)[0]
+    (run,) = sweep([filmed.experiment], title="weights of one run", weights_every=film_every)
+    return [replace(subject, run=run) if subject is filmed else subject for subject in subjects]
 
 
 def by_moment(subjects: Sequence[Subject]) -> list[Subject]:

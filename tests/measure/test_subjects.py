@@ -9,7 +9,7 @@ from eureka_lib.measure.subjects import Subject, early_and_late, first_and_last,
 from tests.planted import planted, subjects
 
 KEPT = range(0, 1050, 50)
-ANATOMY = profiles.get("smoke").anatomy
+ANATOMY = profiles.get("smoke").live
 
 
 def test_steps_of_a_run():

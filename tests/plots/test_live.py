@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("house_style")
 @pytest.fixture(scope="module")
 def film(tmp_path_factory):
     smoke = profiles.get("smoke")
-    experiment, task = smoke.anatomy, smoke.anatomy.build_task()
+    experiment, task = smoke.live, smoke.live.build_task()
     found = run(experiment, RunStore(tmp_path_factory.mktemp("runs")), weights_every=smoke.weights_every)
     images = task.sample(torch.Generator().manual_seed(0), 16).images
     return develop(Subject(experiment, found), task, images, samples=100)
