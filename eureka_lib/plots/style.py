@@ -49,6 +49,9 @@ MARKS = {
     "grey": "grey: softmax",
     "guess": "grey panel: perhaps a guess",
     "tuned": "framed: as tuned",
+    "rows": "bands and bars: 90 % of the rows",
+    "start": "grey: where an untrained model starts",
+    "medians": "short lines: medians",
     "budget": "dotted: a budget ends",
     "control": "grey rows: one step alone",
     "target": "frame: the cell that gives the label",
@@ -148,9 +151,14 @@ def derived_line(axis: Axes, value: float, text: str, decimals: int = 2, outer: 
     axis.annotate(label, (1.01, value), xycoords=place, va="center", fontsize=8, color=DERIVED)
 
 
+def fraction(x: float) -> str:
+    """A number, or what it is one over."""
+    return f"{x:g}" if x >= 1 else f"1/{1 / x:g}"
+
+
 def log_axis(axis: Axes, values: Sequence[float]) -> None:
     """A logarithmic x axis with ticks at ``values``, written as whole numbers or fractions."""
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_locator(FixedLocator(list(values)))
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}" if x >= 1 else f"1/{1 / x:g}"))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: fraction(x)))
