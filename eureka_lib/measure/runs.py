@@ -91,7 +91,7 @@ def setting_of(runs: Sequence[Run]) -> str:
         " / ".join(subjects) if len(subjects) < 3 else f"{len(subjects)} tasks",
         f"learning rate {_span(one['learning_rate'] for one in training)}",
         f"{_span(one['steps'] for one in training)} steps",
-        f"{_span(sizes)} seeds" + (" each" if len(sizes) > 1 else ""),
+        f"{_span(sizes)} seed{'s' * (max(sizes) > 1)}" + (" each" if len(sizes) > 1 else ""),
     ])  # fmt: skip
 
 

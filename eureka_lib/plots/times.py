@@ -18,7 +18,7 @@ from eureka_lib.measure.methods import count
 from eureka_lib.measure.plateaus import ACCURACY, Plateau
 from eureka_lib.measure.tasks import ByTask, title_of
 from eureka_lib.plots.seeds import RUN_COLOURS
-from eureka_lib.plots.style import FAINT, GRID, PLOT_WIDTH, SMALLEST
+from eureka_lib.plots.style import FAINT, GRID, PAPER, PLOT_WIDTH, SMALLEST
 from eureka_lib.store.runs import Groups
 
 
@@ -46,7 +46,7 @@ def plot_rows(axis: Axes, rows: Mapping[str, Groups], plateau: Plateau = ACCURAC
             moments, colour = [plateau.leap(run) for run in runs], colour_of(name)
             middle = row + (i + 0.5) * share - 0.5
             for moment, shift in zip(moments, _shifts([moment.step for moment in moments], 0.36 * share), strict=True):
-                face = colour if moment.happened else "none"
+                face = colour if moment.happened else PAPER
                 gid = None if moment.happened else "censored"
                 axis.plot(moment.step, middle + shift, "o", ms=4.5, mfc=face, mec=colour, mew=1, gid=gid)
             ends = [middle - 0.38 * share, middle + 0.38 * share]
