@@ -21,8 +21,14 @@ def jumps(runs: Sequence[Run], plateau: Plateau = ACCURACY) -> str:
         return f"{who} in {max(int(run.history['step'].iloc[-1]) for run in runs):,} steps"
     if len(runs) == 1:
         return f"jumps at step {between(steps)}"
-    who = f"all {len(runs)} jump" if len(steps) == len(runs) else f"{len(steps)} of {len(runs)} jump"
+    who = f"all {len(runs)}" if len(steps) == len(runs) else f"{len(steps)} of {len(runs)}"
+    who += " jumps" if len(steps) == 1 else " jump"
     return f"{who}, at step {between(steps)}"
+
+
+def plateaus(runs: Sequence[Run], plateau: Plateau = ACCURACY) -> str:
+    """How many runs lie on the plateau for a good part of their budget: "12 of 12"."""
+    return f"{sum(map(plateau.is_long, runs))} of {len(runs)}"
 
 
 def between(steps: Sequence[int]) -> str:
@@ -82,3 +88,13 @@ def shares(grid: pd.DataFrame) -> str:
     """Which share of each method's runs jump in a grid that has rows by method: "softmax 45 %, NormSoftmax 60 %"."""
     total = grid.groupby(grid["method"].map(short_label_of), sort=False)[["k", "n"]].sum()
     return ", ".join(f"{name} {k / n:.0%}" for name, k, n in total.itertuples())
+
+
+def story(run: Run, plateau: Plateau = ACCURACY) -> str:
+    """What one run went through: "A transformer is stuck for 1,050 steps, then gets it within 150"."""
+    moment, end = plateau.leap(run), int(run.history["step"].iloc[-1])
+    stuck, descent = round(plateau.share(run) * end), plateau.descent(run)
+    if not moment.happened:
+        return f"A transformer is stuck for {stuck:,} of {end:,} steps, and does not get out"
+    gets_it = f"gets it at step {moment.step:,}" if descent is None else f"gets it within {descent:,}"
+    return f"A transformer is stuck for {stuck:,} steps, then {gets_it}"

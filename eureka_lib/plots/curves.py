@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from eureka_lib.attention.registry import colour_of, dash_of, label_of, short_label_of
 from eureka_lib.claims.published import FOLLOW_UP, QUANTUM, follow_up_table, row_label
@@ -15,6 +15,7 @@ from eureka_lib.measure import logits
 from eureka_lib.measure.zoo import shape_kinds
 from eureka_lib.plots.style import (
     DERIVED,
+    GRID,
     MEMBER,
     REFERENCE,
     SMALLEST,
@@ -156,7 +157,7 @@ def plot_rows(axes: Sequence[Axes], table: pd.DataFrame) -> None:
     for axis, (size, group) in zip(axes, table.groupby("spread"), strict=True):
         for method, one in group.groupby("method", sort=False):
             axis.plot(one["key"], one["weight"], **_line(method), marker=MARKERS.get(method, "v"), ms=5)
-        axis.set(title=f"$\\sigma$ = {size:g}", xlabel="key", xticks=group["key"].unique(), ylim=(-0.03, 1.03))
+        axis.set(title=f"spread {size:g}", xlabel="key", xticks=group["key"].unique(), ylim=(-0.03, 1.03))
     axes[0].set_ylabel("weight")
     legend_below(axes[0])
 
@@ -166,30 +167,40 @@ def plot_divisors(axes: Sequence[Axes], table: pd.DataFrame, scale: float) -> No
     for axis, column in zip(axes, ("divisor", "spread_after"), strict=True):
         for method, one in table.groupby("method", sort=False):
             axis.plot(one["spread"], one[column], **_line(method))
-        axis.set(xscale="log", yscale="log", xlabel="spread $\\sigma$ of the logits")
+        axis.set(xscale="log", yscale="log", xlabel="spread of the logits")
         for method, sigma in logits.crossovers(scale).items():
             height = {"divisor": 1 / scale, "spread_after": sigma * scale}[column]
             axis.plot(sigma, height, MARKERS[method], color=colour_of(method), mec="black", ms=7, zorder=5)
+        axis.yaxis.set_major_locator(LogLocator(numticks=6))
+        axis.yaxis.set_minor_locator(NullLocator())
         mark_crossovers(axis, scale)
-    axes[0].set(ylabel="divided by (effective temperature)")
-    axes[1].set(ylabel="spread after division")
-    axes[1].axhline(1, color=DERIVED, lw=0.6, zorder=0)
+    axes[0].set(ylabel="what the logits are divided by")
+    axes[1].set(ylabel="spread that is left")
+    derived_line(axes[1], 1, "spread 1", decimals=0)
+    axes[1].texts[-1].set_text("spread\n1")
     legend_below(axes[0])
 
 
-def plot_against_std(axes: Sequence[Axes], table: pd.DataFrame, kind: str, scale: float) -> None:
-    """The column ``kind`` ("entropy" or "jacobian") of a :func:`std_table` with its band, one panel per size."""
+def plot_against_std(
+    axes: Sequence[Axes], table: pd.DataFrame, kind: str, scale: float, start: tuple[float, float]
+) -> None:
+    """The column ``kind`` ("entropy" or "jacobian") of a :func:`std_table`, one panel per size; bands for the entropy.
+
+    ``start`` is where an untrained model's rows lie.
+    """
     for axis, (keys, group) in zip(axes, table.groupby("keys"), strict=True):
         for method, one in group.groupby("method", sort=False):
             axis.plot(one["spread"], one[f"{kind}_median"], **_line(method))
-            axis.fill_between(one["spread"], one[f"{kind}_low"], one[f"{kind}_high"], color=colour_of(method),
-                              alpha=0.18, lw=0)  # fmt: skip
-        axis.set(xscale="log", title=f"{keys} keys", xlabel="spread $\\sigma$ of the logits")
+            if kind == "entropy" and method in logits.crossovers(scale):
+                low, high = one[f"{kind}_low"], one[f"{kind}_high"]
+                axis.fill_between(one["spread"], low, high, color=colour_of(method), alpha=0.18, lw=0, gid="rows")
+        axis.axvspan(*start, color=GRID, lw=0, zorder=-1, gid="start")
+        axis.set(xscale="log", title=f"{keys} keys", xlabel="spread of the logits", xlim=(1e-2, 1e2))
         mark_crossovers(axis, scale)
     if kind == "entropy":
-        axes[0].set(ylabel="normalised entropy", ylim=(-0.03, 1.05))
+        axes[0].set(ylabel="evenness: normalised entropy", ylim=(-0.03, 1.05))
     else:
-        axes[0].set(ylabel="size of the Jacobian", yscale="log", ylim=(1e-6, 1e4))
+        axes[0].set(ylabel="size of the Jacobian", yscale="log", ylim=(1e-4, 1e2))
     legend_below(axes[0])
 
 

@@ -26,6 +26,7 @@ from eureka_lib.plots.style import (
     PLOT_WIDTH,
     REFERENCE,
     derived_line,
+    fraction,
     legend_below,
     log_axis,
     panels,
@@ -37,32 +38,34 @@ WORDS = {REPRODUCED: "yes", NOT_REPRODUCED: "no", NOT_TESTABLE: "not testable"}
 
 
 def plot_sweep(groups: Mapping[float, Sequence[Run]], label: str, plateau: float) -> Figure:
-    """What a number that is varied does: EM rate with its Wilson interval, and three numbers of each run.
+    """What a number that is varied does: how many runs jump, with the Wilson interval, and three numbers of each run.
 
-    These are its EM step, final accuracy, and the attention entropy a quarter into the budget, where runs lie on the
-    plateau, of which ``plateau`` is the derived accuracy. Dots are runs, hollow without an EM; lines join the means.
+    These are its EM step, with their means, final accuracy, and the attention entropy a quarter into the budget, where
+    runs lie on the plateau, of which ``plateau`` is the derived accuracy. Dots are runs, hollow without an EM.
     """
-    rows = [{"value": value} | _numbers(run) for value, runs in groups.items() for run in runs]
-    table, colour = pd.DataFrame(rows), colour_of("softmax")
-    means = table.groupby("value").mean()
+    colour = colour_of("softmax")
     figure, axes = plt.subplots(2, 2, figsize=(PLOT_WIDTH, 4.6), sharex=True)
-    for axis, name in zip(axes.flat, means, strict=True):
-        axis.plot(means.index, means[name], color=colour, lw=1.3)
+    names = ("share that jump", "step of the jump", "final test accuracy", "evenness of attention,\na quarter in")
+    for i, runs in enumerate(groups.values()):
+        table = pd.DataFrame(map(_numbers, runs)).assign(x=i + np.linspace(-0.25, 0.25, len(runs)))
+        happened = table["EM rate"]
+        axes[0, 0].plot(i, happened.mean(), "o", color=colour, ms=5)
+        axes[0, 0].plot([i] * 2, wilson_interval(happened.sum(), len(runs)), color=colour, lw=1.3, alpha=0.6,
+                        gid="wilson")  # fmt: skip
+        axes[0, 1].hlines(table["EM step"].mean(), i - 0.35, i + 0.35, color="black", lw=1.6, gid="mean")
+        for axis, column in zip(axes.flat[1:], table.columns[1:], strict=False):
+            for jumped, part in table.groupby("EM rate"):
+                axis.plot(part["x"], part[column], "o", ms=4, mfc=colour if jumped else "none", mec=colour, mew=0.9,
+                          alpha=0.8, gid=None if jumped else "censored")  # fmt: skip
+    for axis, name in zip(axes.flat, names, strict=True):
         axis.set_ylabel(name)
-        log_axis(axis, means.index)
-        if name != "EM rate":
-            for happened, part in table.groupby("EM rate"):
-                axis.plot(part["value"], part[name], "o", ms=4, mfc=colour if happened else "none", mec=colour,
-                          mew=0.9, alpha=0.8)  # fmt: skip
-    rate = axes[0, 0]
-    rate.plot(means.index, means["EM rate"], "o", color=colour, ms=5)
-    for value, happened in table.groupby("value")["EM rate"]:
-        rate.plot([value] * 2, wilson_interval(sum(happened), len(happened)), color=colour, lw=1.3, alpha=0.6,
-                  gid="wilson")  # fmt: skip
-    rate.set_ylim(-0.05, 1.05)
+    axes[0, 0].set_ylim(-0.05, 1.05)
+    axes[0, 1].set_ylim(0, None)
+    axes[1, 1].set_ylim(-0.05, 1.05)
     derived_line(axes[1, 0], plateau, "plateau")
     for axis in axes[1]:
-        axis.set_xlabel(label)
+        axis.set_xticks(range(len(groups)), map(fraction, groups))
+        axis.set_xlabel(f"{label}\n\N{LEFTWARDS ARROW} even" + " " * 24 + "sharp \N{RIGHTWARDS ARROW}")
     return figure
 
 
@@ -164,8 +167,8 @@ def plot_layers(axes: Sequence[Axes], table: pd.DataFrame, scale: float) -> None
         style = {"color": colour_of(method), "marker": MARKERS.get(method, "v"), "label": logits.label_of(method)}
         _bars(axes[1], one, "entropy", one["layer"] + offset, **style)
     layers = first["layer"].tolist()
-    axes[0].set(xscale="log", xlim=(0.01, 30), xlabel="spread $\\sigma$ of the logits", ylabel="layer")
-    axes[1].set(xlim=(-0.03, 1.03), xlabel="normalised entropy of the row")
+    axes[0].set(xscale="log", xlim=(0.01, 30), xlabel="spread of the untrained heads' rows", ylabel="layer")
+    axes[1].set(xlim=(-0.03, 1.03), xlabel="evenness: normalised entropy")
     for axis in axes:
         axis.set(yticks=layers, ylim=(max(layers) + 0.6, 0.4))  # the first layer on top
     mark_crossovers(axes[0], scale)
@@ -176,7 +179,7 @@ def _bars(axis: Axes, table: pd.DataFrame, kind: str, heights: pd.Series, **styl
     """Median and band as points with horizontal bars."""
     median = table[f"{kind}_median"]
     reach = [median - table[f"{kind}_low"], table[f"{kind}_high"] - median]
-    axis.errorbar(median, heights, xerr=reach, ls="none", ms=5, lw=1.4, **style)
+    axis.errorbar(median, heights, xerr=reach, ls="none", ms=5, lw=1.4, **style).lines[2][0].set_gid("rows")
 
 
 def plot_gradients(axes: Sequence[Axes], table: pd.DataFrame) -> None:
@@ -188,11 +191,11 @@ def plot_gradients(axes: Sequence[Axes], table: pd.DataFrame) -> None:
             label = logits.label_of(method) if layer == 1 else None
             axis.plot([at] * len(one), one["gradient"], MARKERS.get(method, "v"), color=colour_of(method), ms=4,
                       alpha=0.6, mew=0, label=label)  # fmt: skip
-            axis.hlines(one["gradient"].median(), at - 0.08, at + 0.08, color="black", lw=1)
+            axis.hlines(one["gradient"].median(), at - 0.08, at + 0.08, color="black", lw=1, gid="medians")
         axis.set(yscale="log", title=f"${matrix}$", xlabel="layer", xticks=sorted(table["layer"].unique()))
         axis.grid(axis="y", lw=0.4)
         axis.label_outer()
-    axes[0].set_ylabel("mean absolute gradient (nats)")
+    axes[0].set_ylabel("mean absolute gradient")
     legend_below(axes[0])
 
 

@@ -210,15 +210,17 @@ def plot_jacobians(row: Tensor, stds: Sequence[float], scale: float) -> Figure:
         weights = softmax(size * row, torch.tensor(scale, dtype=row.dtype))
         jacobian = softmax_jacobian(weights)
         above.bar(names, weights.numpy(), color=colour_of("softmax"))
-        above.set(ylim=(0, 1.03), title=f"$\\sigma$ = {size:g}")
+        above.set(ylim=(0, 1.03), title=f"spread {size:g}")
         image = below.imshow(jacobian.numpy(), cmap="PuOr", vmin=-0.25, vmax=0.25)
-        below.set(xticks=range(len(row)), yticks=range(len(row)), xticklabels=names, yticklabels=names, xlabel="key")
+        below.set(
+            xticks=range(len(row)), yticks=range(len(row)), xticklabels=names, yticklabels=names, xlabel="logit $j$"
+        )
         below.set_title(f"size {float(jacobian.norm() / len(row) ** 0.5):.2g}", fontsize=9)
         above.label_outer()
         below.label_outer()
         below.spines[:].set_visible(True)
     axes[0, 0].set_ylabel("weight $p$")
-    axes[1, 0].set_ylabel("key")
+    axes[1, 0].set_ylabel("weight $i$")
     bar = figure.colorbar(image, ax=list(axes[1]), shrink=0.85)
     bar.ax.set_title("$\\partial p_i / \\partial u_j$", loc="center", fontsize=9)
     return figure

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from math import ceil, inf
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -20,6 +21,7 @@ PLOT_WIDTH = 7.0  # inches: a text width; half of it still reads in a two-column
 SMALLEST = 8  # points, of any text: what a projector and a README of 800 pixels still show
 DERIVED = "#555555"  # lines that no run drew: the plateau, the floor, a rule's threshold
 FAINT, GRID, PAPER = "#AAAAAA", "#E0E0E0", "#FFFFFF"  # what stands behind; lines between rows; nothing
+CONTROL = "#F2F2F2"  # behind what is there to be compared with
 FRAME = "#F0E442"  # around what is pointed at in a picture
 REFERENCE, MEMBER = "#8C8C8C", "#0072B2"  # of two things that are no methods: what was, and what is asked about
 JUMPED, WAITS, LEFT_OUT = "#0072B2", "#8C510A", "#AAAAAA"  # a run's outcome: a jump, none in the budget, not asked
@@ -47,6 +49,13 @@ MARKS = {
     "grey": "grey: softmax",
     "guess": "grey panel: perhaps a guess",
     "tuned": "framed: as tuned",
+    "rows": "bands and bars: 90 % of the rows",
+    "start": "grey: where an untrained model starts",
+    "medians": "short lines: medians",
+    "budget": "dotted: a budget ends",
+    "control": "grey rows: one step alone",
+    "target": "frame: the cell that gives the label",
+    "indicator": "dashed: the indicators",
     "wilson": "upright lines: 95 % intervals",
 }
 
@@ -121,6 +130,15 @@ def legend_below(axis: Axes) -> None:
     axis.figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=2.6)
 
 
+def label_ends(axis: Axes, ends: Iterable[tuple[str, float, str]], gap: float = 0.14) -> None:
+    """Name curves on the right of the axes, each (text, height, colour) at its height, or above the one below it."""
+    free = -inf  # in shares of the axis, as the ``gap`` is
+    for text, height, colour in sorted(ends, key=lambda end: end[1]):
+        y = max(free, (height - axis.get_ylim()[0]) / np.ptp(axis.get_ylim()))
+        axis.annotate(text, (1.01, y), xycoords="axes fraction", color=colour, va="center", fontsize=9)
+        free = y + gap
+
+
 def derived_line(axis: Axes, value: float, text: str, decimals: int = 2, outer: bool = False) -> None:
     """A dashed line at a derived ``value``, named at its right end, outside the axes.
 
@@ -133,9 +151,14 @@ def derived_line(axis: Axes, value: float, text: str, decimals: int = 2, outer: 
     axis.annotate(label, (1.01, value), xycoords=place, va="center", fontsize=8, color=DERIVED)
 
 
+def fraction(x: float) -> str:
+    """A number, or what it is one over."""
+    return f"{x:g}" if x >= 1 else f"1/{1 / x:g}"
+
+
 def log_axis(axis: Axes, values: Sequence[float]) -> None:
     """A logarithmic x axis with ticks at ``values``, written as whole numbers or fractions."""
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_locator(FixedLocator(list(values)))
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}" if x >= 1 else f"1/{1 / x:g}"))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: fraction(x)))

@@ -9,18 +9,21 @@ from matplotlib.figure import Figure
 from eureka_lib.analysis.eureka import kaplan_meier
 from eureka_lib.attention.registry import colour_of, label_of, short_label_of
 from eureka_lib.measure.methods import count, mean_times
-from eureka_lib.measure.runs import moment_of
-from eureka_lib.plots.style import REFERENCE, small_panels
+from eureka_lib.measure.runs import moment_of, network_of
+from eureka_lib.plots.style import REFERENCE, label_ends, small_panels
 from eureka_lib.store import Run
 from eureka_lib.store.runs import Groups
 
 
 def plot_survival(axis: Axes, groups: Groups) -> None:
-    """A curve per method."""
+    """A curve per method, at whose end stands how many still wait."""
+    ends = []
     for method, runs in groups.items():
-        plot_curve(axis, runs, colour_of(method), f"{label_of(method)}:\n{count(map(moment_of, runs))} EMs")
-    axis.set(xlabel="training step", ylabel="share of runs without an EM", ylim=(-0.03, 1.03))
-    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
+        curve = plot_curve(axis, runs, colour_of(method), label_of(method))
+        waiting = sum(not moment_of(run).happened for run in runs)
+        ends.append((f"{network_of(runs)}:\n{waiting} of {len(runs)} wait", curve, colour_of(method)))
+    axis.set(xlabel="training step", ylabel="share of runs that still wait", ylim=(-0.03, 1.03), xlim=(0, None))
+    label_ends(axis, ends)
 
 
 def plot_survivals(groups: Groups) -> Figure:
@@ -36,8 +39,11 @@ def plot_survivals(groups: Groups) -> Figure:
     return figure
 
 
-def plot_curve(axis: Axes, runs: Sequence[Run], colour: str, label: str, behind: bool = False) -> None:
-    """One Kaplan-Meier curve with its ticks and its band, which it lacks where it is ``behind`` another one."""
+def plot_curve(axis: Axes, runs: Sequence[Run], colour: str, label: str, behind: bool = False) -> float:
+    """One Kaplan-Meier curve with its ticks and its band, which it lacks where it is ``behind`` another one.
+
+    Returns where it ends.
+    """
     moments = [moment_of(run) for run in runs]
     curve, end = kaplan_meier(moments), max(run.history["step"].iloc[-1] for run in runs)
     steps = np.concatenate([[0], curve.steps, [end]])
@@ -47,3 +53,4 @@ def plot_curve(axis: Axes, runs: Sequence[Run], colour: str, label: str, behind:
         axis.fill_between(steps, low, high, step="post", color=colour, alpha=0.15, lw=0, gid="band")
     censored = [moment.step for moment in moments if not moment.happened]
     axis.plot(censored, [no_em[-1]] * len(censored), "|", color=colour, ms=10, mew=1.5, gid="ends")
+    return no_em[-1]

@@ -13,14 +13,15 @@ from matplotlib.transforms import ScaledTranslation
 
 from eureka_lib.analysis import compare
 from eureka_lib.analysis.forecast import GRADIENT, PROBED, SIGNS, WHEN
-from eureka_lib.attention.registry import colour_of, label_of, short_label_of
+from eureka_lib.attention.registry import colour_of, short_label_of
 from eureka_lib.experiments.profiles import FITTING, HELD_OUT
 from eureka_lib.measure.forecasts import CAME, CAME_NOT
 from eureka_lib.measure.methods import count
 from eureka_lib.measure.plateaus import ACCURACY, Plateau
-from eureka_lib.measure.tasks import ByTask, title_of
+from eureka_lib.measure.runs import network_of
+from eureka_lib.measure.tasks import ByTask, is_control, title_of
 from eureka_lib.plots.seeds import RUN_COLOURS
-from eureka_lib.plots.style import FAINT, GRID, PAPER, PLOT_WIDTH, SMALLEST
+from eureka_lib.plots.style import CONTROL, FAINT, GRID, PAPER, PLOT_WIDTH, SMALLEST
 from eureka_lib.store.runs import Groups
 
 
@@ -30,13 +31,17 @@ def plot_times(axis: Axes, groups: Groups, plateau: Plateau = ACCURACY) -> None:
 
 
 def plot_task_times(axis: Axes, networks: Mapping[str, ByTask]) -> None:
-    """A row per task with each network's runs, a colour per network."""
+    """A row per task with each network's runs, a colour per network; the rows of controls are grey."""
     tasks = next(iter(networks.values()))
     plot_rows(axis, {title_of(task): {network: networks[network][task] for network in networks} for task in tasks})
-    for network in networks:
-        axis.plot([], [], "o", color=colour_of(network), label=label_of(network))
-    for row in range(1, len(tasks)):
-        axis.axhline(row - 0.5, color=GRID, lw=0.7, zorder=0)
+    for network, by_task in networks.items():
+        runs = next(iter(by_task.values()))
+        axis.plot([], [], "o", color=colour_of(network), label=network_of(runs))
+        axis.axvline(runs[0].history["step"].iloc[-1], color=colour_of(network), ls=":", lw=1, zorder=0, gid="budget")
+    for row, task in enumerate(tasks):
+        axis.axhline(row + 0.5, color=GRID, lw=0.7, zorder=0)
+        if is_control(task):
+            axis.axhspan(row - 0.5, row + 0.5, color=CONTROL, lw=0, zorder=-1, gid="control")
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.1), ncols=len(networks))
 
 

@@ -1,6 +1,7 @@
 """Sentences above the figures, on runs whose answer is known; they are true for any outcome."""
 
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -9,6 +10,7 @@ from eureka_lib.experiments import profiles
 from eureka_lib.measure import findings
 from eureka_lib.measure.methods import rate_curves, rate_grid
 from eureka_lib.measure.plateaus import ACCURACY
+from eureka_lib.store import Run
 from tests import planted
 
 NEVER = 9999
@@ -63,3 +65,33 @@ def test_rates_and_grids_are_summed_up():
     assert findings.most_rates(rate_curves(table)).endswith("softmax 1 of 2, NormSoftmax 2 of 2")
     grid = rate_grid({(name, 1e-3): runs for name, runs in GROUPS.items()}, ("method", "learning rate"))
     assert findings.shares(grid) == "softmax 80%, NormSoftmax 100%, Heat Treatment 0%"
+
+
+STUCK = [0.1, 0.3, 0.55, 0.55, 0.55]
+
+
+def fake(accuracy):
+    """A run with these accuracies, 100 steps apart."""
+    history = pd.DataFrame({"step": range(0, 100 * len(accuracy), 100), "test_accuracy": accuracy})
+    return Run(Path("fake"), profiles.get("smoke").vit.config(), history, {"status": "finished"})
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        ([0.7, 0.95, 0.95, 0.95], "A transformer is stuck for 300 steps, then gets it within 200"),
+        ([0.7, 0.85, 0.85, 0.85], "A transformer is stuck for 300 steps, then gets it at step 600"),
+        ([0.55, 0.55, 0.6, 0.95], "A transformer is stuck for 500 of 800 steps, and does not get out"),
+    ],
+)
+def test_the_story_of_a_run(after, said):
+    assert findings.story(fake(STUCK + after)) == said
+
+
+def test_how_many_jump():
+    jumper, late = fake(STUCK + [0.95] * 4), fake([*STUCK, 0.55, 0.95, 0.95, 0.95])
+    stuck = fake(STUCK)
+    assert findings.jumps([stuck, stuck]) == "none of 2 jumps in 400 steps"
+    assert findings.jumps([stuck, late]) == "1 of 2 jumps, at step 600"
+    assert findings.jumps([jumper, late, stuck]) == "2 of 3 jump, at step 500 to 600"
+    assert findings.jumps([jumper, late]) == "all 2 jump, at step 500 to 600"

@@ -60,10 +60,16 @@ def test_methods_get_a_panel_each():
 def test_sweep_shows_every_run_and_the_rate():
     figure = plot_sweep({0.25: SLOW, 1: QUICK}, "scale", 0.55)
     rate, steps = figure.axes[:2]
-    (dots,) = [line for line in rate.get_lines() if line.get_marker() == "o"]
-    assert list(dots.get_ydata()) == [0.6, 1.0]
-    filled = {line.get_mfc() != "none": len(line.get_xdata()) for line in steps.get_lines() if line.get_marker() == "o"}
-    assert filled == {True: 32, False: 8}
+    dots = [line.get_ydata()[0] for line in rate.get_lines() if line.get_marker() == "o"]
+    assert dots == [0.6, 1.0]
+    runs = [line for line in steps.get_lines() if line.get_marker() == "o"]
+    filled = [
+        sum(len(line.get_xdata()) for line in runs if (line.get_mfc() != "none") == kind) for kind in (True, False)
+    ]
+    assert filled == [32, 8]
+    assert len({x for line in runs for x in line.get_xdata()}) == 40, "no run hides another"
+    means = [bar.get_segments()[0][0][1] for bar in steps.collections]
+    assert means == [(700 + 750 + 800 + 2000) / 5, 250]
     assert [label.get_text() for label in figure.axes[2].get_xticklabels()] == ["1/4", "1"]
 
 
