@@ -1,9 +1,13 @@
 """What runs say, in words: the sentences above the figures. None is written by hand where a run can change it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+import pandas as pd
+from scipy.stats import gmean
 
 from eureka_lib.analysis import compare
 from eureka_lib.attention.registry import short_label_of
+from eureka_lib.measure.gradients import on_plateau
 from eureka_lib.measure.plateaus import ACCURACY, Plateau
 from eureka_lib.store import Run
 from eureka_lib.store.runs import Groups
@@ -30,3 +34,16 @@ def ratios(groups: Groups, plateau: Plateau = ACCURACY, baseline: str = "softmax
     return {
         short_label_of(name): compare.time_ratio(times[name], times[baseline]) for name in groups if name != baseline
     }
+
+
+def on_plateaus(table: pd.DataFrame, runs: Sequence[Run], size: Callable[[pd.DataFrame], pd.Series]) -> str:
+    """A ``size`` of a table's rows on the plateau, by method: "2.1 under softmax, 1 under NormSoftmax".
+
+    The geometric mean over the steps of a run, and over the runs, as the rules of C4 take it.
+    """
+    flat = pd.concat([on_plateau(run, table) for run in runs])
+    if flat.empty:
+        return "no run lies on it"
+    each = size(flat).groupby([flat["method"], flat["run"]], sort=False).apply(gmean)
+    means = each.groupby("method", sort=False).apply(gmean)
+    return ", ".join(f"{value:.2g} under {short_label_of(method)}" for method, value in means.items())

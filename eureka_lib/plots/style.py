@@ -38,6 +38,7 @@ MARKS = {
     "censored": "hollow: none in the budget",
     "mean": "bar: mean, a run without one counted with its budget",
     "ends": "tick: a run ends without one",
+    "asks": "frame: the cell that looks",
     "wilson": "upright lines: 95 % intervals",
 }
 
