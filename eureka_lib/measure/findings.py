@@ -1,12 +1,14 @@
 """What runs say, in words: the sentences above the figures. None is written by hand where a run can change it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.stats import gmean
 
 from eureka_lib.analysis import compare
 from eureka_lib.attention.registry import short_label_of
+from eureka_lib.measure.gradients import on_plateau
 from eureka_lib.measure.methods import count, mean_times
 from eureka_lib.measure.plateaus import ACCURACY, JUMP, Plateau
 from eureka_lib.store import Run
@@ -103,3 +105,16 @@ def story(run: Run) -> str:
         return f"A transformer is stuck for {stuck:,} of {int(steps.iloc[-1]):,} steps, and does not get out"
     gets_it = f"gets it at step {moment.step:,}" if descent is None else f"gets it within {descent:,}"
     return f"A transformer is stuck for {stuck:,} steps, then {gets_it}"
+
+
+def on_plateaus(table: pd.DataFrame, runs: Sequence[Run], size: Callable[[pd.DataFrame], pd.Series]) -> str:
+    """A ``size`` of a table's rows on the plateau, by method: "2.1 under softmax, 1 under NormSoftmax".
+
+    The geometric mean over the steps of a run, and over the runs, as the rules of C4 take it.
+    """
+    flat = pd.concat([on_plateau(run, table) for run in runs])
+    if flat.empty:
+        return "no run lies on it"
+    each = size(flat).groupby([flat["method"], flat["run"]], sort=False).apply(gmean)
+    means = each.groupby("method", sort=False).apply(gmean)
+    return ", ".join(f"{value:.2g} under {short_label_of(method)}" for method, value in means.items())
