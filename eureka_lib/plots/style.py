@@ -56,6 +56,7 @@ MARKS = {
     "control": "grey rows: one step alone",
     "target": "frame: the cell that gives the label",
     "indicator": "dashed: the indicators",
+    "asks": "frame: the cell that looks",
     "wilson": "upright lines: 95 % intervals",
 }
 
