@@ -54,5 +54,17 @@ def follow_up_table(groups: Mapping[tuple[str, float], Sequence[Run]]) -> pd.Dat
     return pd.DataFrame(rows)
 
 
+def most_jumps(table: pd.DataFrame) -> str:
+    """Whose runs jump most often in a :func:`follow_up_table`, over all learning rates: here, and as published."""
+    said = []
+    for which, where in (("measured", "here"), ("published", "published")):
+        counts = (
+            table[f"{which} EMs"].str.extract(r"(?P<k>\d+)/(?P<n>\d+)").astype(float).groupby(table["method"]).sum()
+        )
+        best = counts.drop(QUANTUM)["k"].idxmax()
+        said.append(f"{where} {best}, {counts['k'][best]:.0f} of {counts['n'][best]:.0f}")
+    return f"Most jumps over all learning rates: {'; '.join(said)}"
+
+
 def row_label(method: str) -> str:
     return method if method == QUANTUM else short_label_of(method)

@@ -147,7 +147,8 @@ CLAIMS = {  # in the order of the scorecard
         did="The paper's follow-up in small: its methods and rates, several seeds of each, all rates taken together.",
         limits="The order of the other methods, and tuned rates: these are theirs, as they are."),
     "S1": Claim(
-        "not in the paper: each step alone is learned at once", "our reading of the abstract", "02_single_steps", own=True,
+        "not in the paper: each step alone is learned at once", "our reading of the abstract", "02_single_steps",
+        own=True,
         short="each step alone is learned at once",
         did="The rule of [C2](C2.md), for each step of the task alone.",
         limits="A claim of the paper's: it says less, namely [C3](C3.md)."),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from eureka_lib import paths
+from eureka_lib.attention.registry import METHODS
 from eureka_lib.claims.registry import (
     CLAIMS,
     NOT_REPRODUCED,
@@ -188,6 +189,30 @@ def findings(table: pd.DataFrame) -> str:
         f"At profile `{profile}` we see {_listed(whole)}; and in part {_listed(part)}.\n"
         f"We do not see, or cannot decide, {_listed(none)}."
     )
+
+
+def headline(table: pd.DataFrame) -> str:
+    """How many of the verdicts that can be judged here hold, of the paper's claims, or of those that are there."""
+    paper = table[table["claim"].isin(PAPER)]
+    rows = testable(paper if len(paper) else table)
+    kinds = rows["verdict"].map(kind_of).value_counts()
+    of, lacking = ("the paper's claims", NOT_SEEN) if len(paper) else ("these claims", OWN_WORDS[NOT_REPRODUCED])
+    yes, no, left = (kinds.get(kind, 0) for kind in (REPRODUCED, NOT_REPRODUCED, UNDECIDED))
+    return f"{yes} of {len(rows)} verdicts on {of} hold here, {no} do not, {left} are undecided"
+
+
+def times(table: pd.DataFrame) -> pd.DataFrame:
+    """The comparable numbers of the paper's claims: each fix's mean time to the jump over softmax's, by setting.
+
+    Rows of the table with two columns more: the fix's ``method``, a name in the registry, and its ``setting``.
+    """
+    rows = table[table["claim"].isin(PAPER) & table["asks"].str.startswith("earlier")]
+    fixes = {method.fix: name for name, method in METHODS.items() if method.fix}
+    # "fix (regime)" where the rule judges regimes, else "task (size)"
+    about = rows["about"].astype(str).str.extract(r"([^(]*?)(?: \((.*)\))?$")
+    named = rows["part"].isin(fixes)
+    fix, setting = rows["part"].where(named, about[0]), about[0].where(named, about[1])
+    return rows.assign(method=fix.map(fixes), setting=setting)
 
 
 def _listed(clauses: list[str]) -> str:

@@ -68,8 +68,9 @@ def plot_run(
 def plot_seeds(axis: Axes, groups: Groups, column: str, plateau: Plateau = ACCURACY) -> None:
     """One line per run of a history's ``column`` against the training step, with a star at each Eureka-moment."""
     for method, runs in groups.items():
+        name = network_of(runs) if "resnet9" in groups else short_label_of(method)
         for i, run in enumerate(runs):
-            style = {"color": colour_of(method), "label": None if i else network_of(runs)}
+            style = {"color": colour_of(method), "label": None if i else name}
             plot_run(axis, run.history, column, run, plateau, lw=1.1, alpha=0.75, **style)
     axis.set_xlabel("training step")
 
@@ -105,13 +106,14 @@ def plot_methods(
     groups: Groups, column: str, label: str, lines: Mapping[str, float], plateau: Plateau = ACCURACY
 ) -> Figure:
     """A history's ``column`` for every run, one panel per method, over derived ``lines`` by their names."""
-    figure, axes = small_panels(groups, 3, 2.8)
+    figure, axes = small_panels(groups, 4, 2.8)
     for method, axis in axes.items():
         plot_seeds(axis, {method: groups[method]}, column, plateau)
         for name, value in lines.items():
             derived_line(axis, value, name, outer=True)
-        k = count(map(plateau.leap, groups[method]))
-        axis.set_title(f"{short_label_of(method)}:\n{k} {plateau.event}s", fontsize=9)
+        axis.axhline(plateau.level, color=FAINT, lw=0.8, zorder=0, gid="level")
+        k, verb = count(map(plateau.leap, groups[method])), "jump" if plateau.loss is None else plateau.event
+        axis.set_title(f"{short_label_of(method)}:\n{k} {verb}", fontsize=8)
         axis.set(ylabel=label, ylim=(0, 1.02) if plateau.loss is None else None)
         axis.label_outer()
     return figure

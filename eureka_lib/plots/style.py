@@ -36,14 +36,22 @@ ASKED = {  # what a probe is asked for
 MARKS = {
     "moment": "\N{BLACK STAR} Eureka-moment",
     "leap": "\N{BLACK STAR} leap",
+    "level": "grey line: what a star needs",
     "late": "\N{WHITE STAR} jump at the very end: too late to count",
     "censored": "hollow: none in the budget",
     "mean": "bar: mean, a run without one counted with its budget",
     "ends": "tick: a run ends without one",
+    "median": "thick: median of the runs",
+    "counted": "k/n: how many runs jump, where any does",
+    "undecided": "?: undecided",
+    "not testable here": "\N{EM DASH}: not testable here",
     "band": "band: 95 % interval",
     "rows": "bands and bars: 90 % of the rows",
     "start": "grey: where an untrained model starts",
-    "median": "short lines: medians",
+    "middle": "short lines: medians",
+    "grey": "grey: softmax",
+    "guess": "grey panel: perhaps a guess",
+    "tuned": "framed: as tuned",
     "budget": "dotted: a budget ends",
     "control": "grey rows: one step alone",
     "target": "frame: the cell that gives the label",
@@ -71,7 +79,7 @@ def headline(figure: Figure, says: str, setting: str) -> None:
     width, height = figure.get_size_inches()
     drawn = {artist.get_gid() for artist in figure.findobj()}
     grey = " \N{MIDDLE DOT} ".join([*filter(None, [setting]), *(text for gid, text in MARKS.items() if gid in drawn)])
-    bold = textwrap.wrap(says, int(12.6 * width))  # letters of 10 points that fit into an inch
+    bold = textwrap.wrap(says, int(11.7 * width))  # letters of 10 points that fit into an inch
     grey = textwrap.wrap(grey, int(16.6 * width))
     above = 0.1 + 0.175 * len(bold) + 0.145 * len(grey)  # inches
     figure.set_size_inches(width, height + above)
@@ -118,7 +126,8 @@ def small_panels(names: Iterable[str], columns: int, height: float) -> tuple[Fig
 def legend_below(axis: Axes) -> None:
     """One legend for all panels, under the figure, of what is drawn on one of them."""
     handles, labels = axis.get_legend_handles_labels()
-    axis.figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), handlelength=2.6)
+    columns = len(labels) if len(labels) < 5 else 3
+    axis.figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=2.6)
 
 
 def label_ends(axis: Axes, ends: Iterable[tuple[str, float, str]], gap: float = 0.14) -> None:

@@ -10,15 +10,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from eureka_lib.analysis import compare
-from eureka_lib.analysis.forecast import GRADIENT, PROBED, SIGNS
+from eureka_lib.analysis.forecast import GRADIENT, PROBED, SIGNS, WHEN
 from eureka_lib.attention.registry import colour_of, short_label_of
 from eureka_lib.experiments.profiles import FITTING, HELD_OUT
 from eureka_lib.measure.forecasts import CAME, CAME_NOT
+from eureka_lib.measure.methods import count
 from eureka_lib.measure.plateaus import ACCURACY, Plateau
 from eureka_lib.measure.runs import network_of
 from eureka_lib.measure.tasks import ByTask, is_control, title_of
 from eureka_lib.plots.seeds import RUN_COLOURS
-from eureka_lib.plots.style import CONTROL, FAINT, GRID, PLOT_WIDTH
+from eureka_lib.plots.style import CONTROL, FAINT, GRID, PLOT_WIDTH, SMALLEST
 from eureka_lib.store.runs import Groups
 
 
@@ -43,7 +44,7 @@ def plot_task_times(axis: Axes, networks: Mapping[str, ByTask]) -> None:
 
 
 def plot_rows(axis: Axes, rows: Mapping[str, Groups], plateau: Plateau = ACCURACY) -> None:
-    """The moments of each row's groups, which share its height."""
+    """The moments of each row's groups, which share its height; at its right end, how many had theirs."""
     for row, groups in enumerate(rows.values()):
         share = 1 / len(groups)  # of the row's height
         for i, (name, runs) in enumerate(groups.items()):
@@ -56,8 +57,10 @@ def plot_rows(axis: Axes, rows: Mapping[str, Groups], plateau: Plateau = ACCURAC
             ends = [middle - 0.38 * share, middle + 0.38 * share]
             axis.plot([compare.restricted_times(moments).mean()] * 2, ends, color="black", lw=1.6, zorder=5,
                       gid="mean")  # fmt: skip
+            axis.annotate(count(moments), (1.01, middle), xycoords=("axes fraction", "data"), va="center",
+                          fontsize=SMALLEST)  # fmt: skip
     axis.set(yticks=range(len(rows)), yticklabels=rows, xlim=(0, None), ylim=(-0.5, len(rows) - 0.5))
-    axis.set_xlabel(f"training step of the {plateau.event}")
+    axis.set_xlabel("training step of the " + plateau.event.replace("EM", "Eureka-moment"))
     axis.invert_yaxis()
 
 
@@ -90,13 +93,19 @@ UNITS = {  # of the signs that have one
 }
 
 
-def plot_signs(table: pd.DataFrame) -> Figure:
-    """The step of the EM against every early sign, of held-out runs in colour and of fitting runs in grey.
+def plot_signs(table: pd.DataFrame, judged: pd.DataFrame) -> Figure:
+    """The step of the EM against every early sign, the best first, of held-out runs in colour and fitting runs in grey.
 
-    Hollow triangles are runs without an EM, at the end of their budget: theirs would come later, if at all.
+    Above stands which share of pairs the sign ranks rightly, of the ``judged`` table; a panel is grey where the
+    interval of that holds a guess. Hollow triangles are runs without an EM, at the end of their budget: theirs would
+    come later, if at all.
     """
+    scores = judged[judged["question"] == WHEN].set_index("predictor").loc[list(SIGNS)].sort_values("value")[::-1]
     figure, axes = plt.subplots(2, 4, figsize=(PLOT_WIDTH, 4.4), sharey=True)
-    for axis, sign in zip(axes.flat, SIGNS, strict=True):
+    for axis, (sign, score) in zip(axes.flat, scores.iterrows(), strict=True):
+        axis.set_title("no pairs" if np.isnan(score["value"]) else f"{score['value']:.0%} ranked rightly", fontsize=9)
+        if not (score["low"] > 0.5 or score["high"] < 0.5):
+            axis.patch.set(facecolor=GRID, alpha=0.6, gid="guess")
         for group, size in ((FITTING, 3.5), (HELD_OUT, 5)):
             for came, marker in ((True, "o"), (False, "^")):
                 rows = table[(table["group"] == group) & (table["EM"] == came)]
@@ -108,7 +117,7 @@ def plot_signs(table: pd.DataFrame) -> Figure:
         axis.tick_params(labelsize=8)
         axis.locator_params(axis="x", nbins=3)
     axes[0, 0].set_ylim(0, 1.05 * table["step"].max())
-    figure.supylabel("step of the EM, or end of the budget", fontsize=10)
+    figure.supylabel("step of the Eureka-moment, or end of the budget", fontsize=10)
     handles = [
         Line2D([], [], ls="", marker="o", color=RUN_COLOURS[CAME], label=f"held out, {CAME}"),
         Line2D([], [], ls="", marker="^", color=RUN_COLOURS[CAME_NOT], mfc="none", label=f"held out, {CAME_NOT}"),

@@ -10,6 +10,7 @@ from eureka_lib.claims import registry, scorecard
 from eureka_lib.claims.registry import CLAIMS, NOT_REPRODUCED, NOT_SEEN, REPRODUCED, UNDECIDED, Row, kind_of
 from eureka_lib.plots import verdicts
 from eureka_lib.plots.page import Page
+from eureka_lib.plots.style import SMALLEST, smallest_text
 
 pytestmark = pytest.mark.usefixtures("house_style")
 ROW = Row("C1", "It waits.", REPRODUCED, 12, "much", 1.0, (0.76, 1.0), "a test", 0.5, "laptop", "abstract",
@@ -119,6 +120,27 @@ def test_a_mark_for_every_verdict_behind_what_was_asked(folder):
     assert after[:3] == ["earlier", signs[1], signs[2]]
 
 
+def test_times_to_the_jump_stand_below_by_setting(monkeypatch):
+    monkeypatch.delenv("EUREKA_FIGURES", raising=False)
+    table = scorecard.read("laptop")
+    ratios = scorecard.times(table)
+    assert (
+        len(ratios)
+        and set(ratios["unit"]) == {"ratio of times"}
+        and not ratios["setting"].str.contains("Softmax").any()
+    )
+    axis = verdicts.plot(table).axes[1].child_axes[0]
+    points = [line.get_xdata()[0] for line in axis.get_lines() if line.get_marker() == "o"]
+    assert points == ratios["value"].tolist()
+    labels = [label.get_text() for label in axis.get_yticklabels()]
+    assert "masked language modelling" in labels and labels.count("NormSoftmax") == ratios["setting"].nunique()
+    assert len(verdicts.plot(table[table["claim"] == "C1"]).axes) == 1, "nothing to compare"
+
+
+def test_the_headline_counts(folder):
+    assert scorecard.headline(scorecard.read("laptop")).endswith("hold here, 1 do not, 3 are undecided")
+
+
 def test_it_is_legible_and_nothing_runs_out_of_it(monkeypatch):
     monkeypatch.delenv("EUREKA_FIGURES", raising=False)
     figure = verdicts.plot(scorecard.read("laptop"))
@@ -126,7 +148,7 @@ def test_it_is_legible_and_nothing_runs_out_of_it(monkeypatch):
     width, height = figure.get_size_inches() * figure.dpi
     texts = figure.axes[0].texts
     boxes = [text.get_window_extent() for text in texts if text.get_text()]
-    assert figure.get_size_inches()[0] == 7 and min(text.get_fontsize() for text in texts) >= 7
+    assert figure.get_size_inches()[0] == 7 and smallest_text(figure) >= SMALLEST
     assert all(0 <= box.x0 and box.x1 <= width and 0 <= box.y0 and box.y1 <= height for box in boxes)
     assert not any(a.padded(-1).overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 

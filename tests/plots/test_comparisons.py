@@ -11,6 +11,7 @@ from eureka_lib.measure.methods import method_table, rate_grid, settings_table
 from eureka_lib.plots.intervals import plot_sweep
 from eureka_lib.plots.maps import plot_grid
 from eureka_lib.plots.seeds import plot_methods
+from eureka_lib.plots.style import smallest_text
 from eureka_lib.plots.times import plot_times
 from tests import planted
 
@@ -39,6 +40,7 @@ def test_times_show_every_run_hollow_where_censored():
     assert len(set(places)) == 40, "no mark hides another"
     hollow = [line for line in marks if line.get_markerfacecolor() == "none"]
     assert len(hollow) == 8 and {line.get_xdata()[0] for line in hollow} == {1000}
+    assert [text.get_text() for text in axis.texts] == ["12 of 20", "20 of 20"]
 
 
 def test_methods_get_a_panel_each():
@@ -49,7 +51,9 @@ def test_methods_get_a_panel_each():
         {"plateau": 0.55},
     )
     titles = [axis.get_title(loc="left") for axis in figure.axes if axis.get_visible()]
-    assert titles == ["softmax:\n12 of 20 EMs", "NormSoftmax:\n20 of 20 EMs", "Heat Treatment:\n1 of 1 EMs"]
+    assert titles == ["softmax:\n12 of 20 jump", "NormSoftmax:\n20 of 20 jump", "Heat Treatment:\n1 of 1 jump"]
+    (level,) = [line for line in figure.axes[0].get_lines() if line.get_gid() == "level"]
+    assert list(level.get_ydata()) == [0.75, 0.75]
 
 
 def test_sweep_shows_every_run_and_the_rate():
@@ -72,8 +76,15 @@ def test_grid_counts_cells():
     grid = rate_grid({(1e-3, 0.05): SLOW, (1e-3, 0.5): QUICK}, ("learning rate", "weight decay"))
     assert grid["EM rate"].tolist() == [0.6, 1.0] and grid["k"].tolist() == [12, 20]
     figure, axis = plt.subplots()
-    plot_grid(axis, grid, ("learning rate", "weight decay"), bar=True)
-    assert [text.get_text() for text in axis.texts] == ["12/20\n850", "20/20\n250"]
+    plot_grid(axis, grid, ("learning rate", "weight decay"), tuned=(1e-3, 0.5))
+    assert [text.get_text() for text in axis.texts] == ["12 of 20", "20 of 20", "after 850", "after 250"]
+    (frame,) = axis.patches
+    assert frame.get_xy() == (1, 0) and smallest_text(figure) >= 8
+    figure, axis = plt.subplots()
+    never = rate_grid({(1e-3, 0.05): group("softmax", 9999)}, ("learning rate", "weight decay"))
+    plot_grid(axis, never, ("learning rate", "weight decay"), tuned=(4e-3, 0.5))
+    assert [text.get_text() for text in axis.texts] == ["0 of 1", "-"], "no time where nobody jumps"
+    assert not axis.patches, "what was tuned is not on the grid"
 
 
 def test_regimes_build_their_groups():

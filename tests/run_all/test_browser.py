@@ -247,7 +247,7 @@ def test_the_film_of_a_run(page, figures):
     film = page.locator("#film")
     slider, words = film.locator("input"), film.locator("output")
     film.scroll_into_view_if_needed()
-    assert not film.locator("img").count() and "On the plateau" in words.inner_text()
+    assert not film.locator("img").count() and "Eureka-moment" not in words.inner_text()
     slider.focus()
     slider.press("End")
     assert "Since its Eureka-moment" in words.inner_text() and f"Step {table['step'].iloc[-1]}" in words.inner_text()

@@ -1,9 +1,11 @@
 """The film of one run: a frame for each of its kept steps, from the data of the figure that shows the same at four.
 
-The attention is that of CLS, a mean over images whose indicators match; it is drawn on one such image.
+The attention is a mean over images whose indicators match, and is drawn on one such image: that of CLS or, in a network
+without, of an indicator and of a target.
 """
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +18,7 @@ from eureka_lib.plots.probes import COLOURS
 from eureka_lib.tasks.two_step import CELL_NAMES, Batch
 
 NAME = "16_stored_run"
+MOST_MAPS = 6  # pictures beside each other
 CURVES = {  # what is drawn of the CSV: its name there, and on the page
     "indicators, all tokens": "probe: what the indicators are",
     "which target, all tokens": "probe: which target counts",
@@ -33,10 +36,10 @@ def film(folder: Path) -> dict | None:
     i = int((sample.same & (sample.cells[:, 1] != sample.cells[:, 2])).nonzero()[0])
     table = pd.read_csv(folder / f"{NAME}.csv")
     x = (table["step"] / table["step"].max()).round(4)
-    maps = [name.removesuffix(f", CLS to {CELL_NAMES[0]}") for name in table if name.endswith(CELL_NAMES[0])]
-    seen = table[[f"{name}, CLS to {cell}" for name in maps for cell in CELL_NAMES]]
+    maps = _maps(table)
+    seen = pd.concat([part[list(CELL_NAMES)] for part in maps.values()], axis=1)
     said, target = _said(table, task.plateau_accuracy), int(sample.target[i])
-    frames = zip(x, said, _measured(table, maps[-1], target), seen.round(3).to_numpy().tolist(), strict=True)
+    frames = zip(x, said, _measured(table), seen.round(3).to_numpy().tolist(), strict=True)
     return {
         "curves": [
             (words, COLOURS.get(column.split(",")[0], "black"), " ".join(f"{a},{b:.3f}" for a, b in
@@ -44,8 +47,25 @@ def film(folder: Path) -> dict | None:
         ],
         "frames": [dict(zip(("x", "said", "measured", "weights"), frame, strict=True)) for frame in frames],
         "levels": {"accuracy": 1, "plateau": task.plateau_accuracy, "chance": 1 / task.n_classes},
-        "figure": NAME, "last": table["step"].max(), "maps": maps, "target": target, "picture": _rgb(sample, i),
+        "figure": NAME, "last": table["step"].max(), "maps": list(maps), "target": target, "picture": _rgb(sample, i),
     }  # fmt: skip
+
+
+def _maps(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """What is looked at, a column per place, by the layer, the head and who looks; over heads if there are many."""
+    parts: dict[tuple[str, ...], dict[str, pd.Series]] = {}
+    for column in table.filter(like=" to "):
+        whose, place = column.split(" to ")
+        layer, head, who = re.fullmatch("(layer \\d+)(\nhead \\d+)?, (.+)", whose).groups("")
+        parts.setdefault((layer, head, who), {})[place] = table[column]
+    maps = {names: pd.DataFrame(part) for names, part in parts.items()}
+    if len(maps) > MOST_MAPS:
+        whose = dict.fromkeys((layer, "", who) for layer, _, who in maps)
+        maps = {
+            (layer, _, who): sum(alike := [part for key, part in maps.items() if key[::2] == (layer, who)]) / len(alike)
+            for layer, _, who in whose
+        }
+    return {f"{layer}{head}, {who}": part for (layer, head, who), part in maps.items()}
 
 
 def _said(table: pd.DataFrame, plateau: float) -> list[str]:
@@ -60,20 +80,17 @@ def _said(table: pd.DataFrame, plateau: float) -> list[str]:
         if finds
         else "On the plateau: it reads both targets, and guesses which one counts."
         if reads
-        else "It learns to read the digits."
+        else "Before the plateau: it learns to read the digits."
         for step, finds, reads in zip(table["step"], found, read, strict=True)
     ]
 
 
-def _measured(table: pd.DataFrame, last: str, target: int) -> list[str]:
-    """The numbers behind it; ``last`` is a map of the last layer, whose heads are averaged."""
-    layer = table.filter(regex=rf"^{last.splitlines()[0]}\b")
-    looks = [layer.filter(regex=f"CLS to {CELL_NAMES[cell]}$").mean(axis=1) for cell in (target, 3 - target)]
-    numbers = zip(table["step"], table["test_accuracy"], table["which target, all tokens"], *looks, strict=True)
+def _measured(table: pd.DataFrame) -> list[str]:
+    """The numbers behind it."""
+    numbers = zip(table["step"], table["test_accuracy"], table["which target, all tokens"], strict=True)
     return [
-        f"Step {step}: accuracy {accuracy:.2f}. A probe for which target counts: {finds:.2f} (0.50: a guess). "
-        f"The last layer looks at the target that counts with {counts:.0%}, at the other one with {other:.0%}."
-        for step, accuracy, finds, counts, other in numbers
+        f"Step {step}: accuracy {accuracy:.2f}. A probe for which target counts: {finds:.2f} (0.50: a guess)."
+        for step, accuracy, finds in numbers
     ]
 
 
