@@ -43,7 +43,7 @@ def plot_story(axis: Axes, runs: Sequence[Run], bold: Run, task: TwoStepTask) ->
     waiting = {run.key for run in runs if not ACCURACY.leap(run).happened and ACCURACY.late(run) is None}
     for run in runs:
         colour = REFERENCE if run.key in waiting else colour_of(method_of(run))
-        style = {"lw": 2.4, "size": 13, "zorder": 4} if run is bold else {"lw": 0.9, "size": 7, "alpha": 0.5}
+        style = {"lw": 2.4, "size": 13, "zorder": 4} if run.key == bold.key else {"lw": 0.9, "size": 7, "alpha": 0.5}
         plot_run(axis, run.history, "test_accuracy", run, color=colour, **style)
     end, chance, plateau = bold.history["step"].iloc[-1], 1 / task.n_classes, task.plateau_accuracy
     axis.axhline(plateau, color=DERIVED, ls="--", lw=1)
