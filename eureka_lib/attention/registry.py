@@ -105,7 +105,7 @@ def dash_of(method: str) -> str:
 
 def label_of(method: str) -> str:
     """The method's name in legends and titles."""
-    return _drawn(method).label or f"ViT, {method}"
+    return _drawn(method).label or f"ViT, {method.replace('_', ' ')}"
 
 
 def short_label_of(method: str) -> str:

@@ -99,7 +99,7 @@ def power(row: Row) -> str:
     side, _, threshold = row.supports.rpartition(" ")
     if row.verdict != UNDECIDED or side not in ("above", "below"):
         return ""
-    threshold, end = float(threshold), row.interval[0] if side == "above" else row.interval[1]
+    threshold, end = float(threshold), row.low if side == "above" else row.high
     if row.unit == SHARE:
         enough = [k for k in range(row.n + 1) if wilson_interval(k, row.n)[0] > threshold]
         return f" With {row.n} runs it takes at least {enough[0]} to decide it." if enough else ""

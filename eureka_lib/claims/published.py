@@ -62,7 +62,8 @@ def most_jumps(table: pd.DataFrame) -> str:
             table[f"{which} EMs"].str.extract(r"(?P<k>\d+)/(?P<n>\d+)").astype(float).groupby(table["method"]).sum()
         )
         best = counts.drop(QUANTUM)["k"].idxmax()
-        said.append(f"{where} {best}, {counts['k'][best]:.0f} of {counts['n'][best]:.0f}")
+        k, n = counts.loc[best].astype(int)
+        said.append(f"{where} {best}, {k} of {n}" if k else f"{where} none in {counts['n'].sum():.0f} runs")
     return f"Most jumps over all learning rates: {'; '.join(said)}"
 
 

@@ -210,6 +210,16 @@ class Row:
     supports: str = ""  # the side of the threshold on which the claim has the value: "above 0.5"
     censored: int | None = None  # runs without an Eureka-moment by the end of the budget, if the rule knows
 
+    @property
+    def low(self) -> float:
+        """The interval's lower end."""
+        return self.interval[0]
+
+    @property
+    def high(self) -> float:
+        """The interval's upper end."""
+        return self.interval[1]
+
 
 def side_of(
     interval: tuple[float, float], above: float | None = None, below: float | None = None, off: float | None = None

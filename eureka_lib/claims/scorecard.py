@@ -47,7 +47,7 @@ def read(profile: str, folder: Path | None = None) -> pd.DataFrame:
     """
     files = sorted(((folder or paths.figures_dir(profile)) / "claims").glob("*.json"))
     rows = [
-        asdict(row) | {"low": row.interval[0], "high": row.interval[1], "notebook": file.stem, "command": command(row)}
+        asdict(row) | {"low": row.low, "high": row.high, "notebook": file.stem, "command": command(row)}
         for file in files for row in load(file)
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=COLUMNS)

@@ -14,7 +14,7 @@ from eureka_lib.measure.subjects import Subject
 from eureka_lib.progress import Progress
 from eureka_lib.tasks.two_step import TwoStepTask
 
-MOST_MAPS = 12  # with more heads than this, the maps are averages over the heads of a layer
+MOST_MAPS = 16  # pictures at a step; with more of them, they are averages over the heads of a layer
 PROBED = {  # what the film shows of the probes, at the output of the last block: what is asked for, on which tokens
     f"{asked}, {tokens}": (asked, tokens)
     for asked, tokens in (("indicators", ALL_TOKENS), ("which target", ALL_TOKENS), ("which target", READ))
@@ -38,6 +38,13 @@ class Film:
         """The run's evaluations."""
         return self.subject.run.history
 
+    @property
+    def looks(self) -> tuple[Tensor, list[str]]:
+        """Where those :func:`asking` look on the picture, (steps, maps * queries, 2, 2), and who each of them is."""
+        queries = asking(self.maps.shape[-1])
+        names = [names_of(self.maps.shape[-1])[i] for i in queries]
+        return self.maps[:, :, queries, -4:].flatten(1, 2).unflatten(-1, (2, 2)), names * len(self.names)
+
     def table(self) -> pd.DataFrame:
         """Everything that can be shown, as numbers: a row per kept step."""
         at = self.history.set_index("step").reindex(self.steps, method="nearest")
@@ -46,6 +53,15 @@ class Film:
         for (i, name), query, (key, to) in product(enumerate(self.names), asking(len(places)), enumerate(places)):
             shown[f"{name}, {places[query]} to {to}"] = self.maps[:, i, query, key].numpy()
         return shown
+
+
+def says(film: Film) -> str:
+    """What the probes of a film find at the kept step half-way to the Eureka-moment, and at the last one."""
+    at = film.probes.set_index("step").loc[[film.subject.halfway, film.subject.end]]
+    asked = {"indicators": "indicators", "which target": "which target counts"}
+    found = [f"{words} {half:.2f}, then {end:.2f}"
+             for name, words in asked.items() for half, end in [at[f"{name}, {ALL_TOKENS}"]]]  # fmt: skip
+    return f"What a probe reads half-way to the jump, and at the end: {'; '.join(found)}"
 
 
 def develop(subject: Subject, task: TwoStepTask, images: Tensor, samples: int) -> Film:
@@ -59,7 +75,7 @@ def develop(subject: Subject, task: TwoStepTask, images: Tensor, samples: int) -
     found = torch.stack(maps)  # (S, L, H, P, P)
     layers, heads = found.shape[1:3]
     names = [f"layer {layer + 1}\nhead {head + 1}" for layer in range(layers) for head in range(heads)]
-    if layers * heads > MOST_MAPS:
+    if layers * heads * len(asking(found.shape[-1])) > MOST_MAPS:
         found, names = found.mean(dim=2, keepdim=True), [f"layer {layer + 1}" for layer in range(layers)]
     probed = answers(probe([Job(subject, step, ("claims",)) for step in steps], samples), "claims")
     at = probed.set_index(["asked", "tokens", "step"])["accuracy"].sort_index()

@@ -1,14 +1,16 @@
 """What runs say, in words: the sentences above the figures. None is written by hand where a run can change it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.stats import gmean
 
 from eureka_lib.analysis import compare
 from eureka_lib.attention.registry import short_label_of
+from eureka_lib.measure.gradients import on_plateau
 from eureka_lib.measure.methods import count, mean_times
-from eureka_lib.measure.plateaus import ACCURACY, Plateau
+from eureka_lib.measure.plateaus import ACCURACY, JUMP, Plateau
 from eureka_lib.store import Run
 from eureka_lib.store.runs import Groups
 
@@ -90,11 +92,29 @@ def shares(grid: pd.DataFrame) -> str:
     return ", ".join(f"{name} {k / n:.0%}" for name, k, n in total.itertuples())
 
 
-def story(run: Run, plateau: Plateau = ACCURACY) -> str:
-    """What one run went through: "A transformer is stuck for 1,050 steps, then gets it within 150"."""
-    moment, end = plateau.leap(run), int(run.history["step"].iloc[-1])
-    stuck, descent = round(plateau.share(run) * end), plateau.descent(run)
+def story(run: Run) -> str:
+    """What one run went through: "A transformer is stuck for 1,050 steps, then gets it within 150".
+
+    It is stuck from where it first reaches the plateau to the last evaluation before it begins to jump.
+    """
+    moment, descent = ACCURACY.leap(run), ACCURACY.descent(run)
+    steps, accuracy = run.accuracy
+    reached, low = steps[accuracy >= ACCURACY.band[0]], steps[(accuracy <= JUMP[0]) & (steps <= moment.step)]
+    stuck = max(int(low.max() - reached.min()), 0) if len(reached) and len(low) else 0
     if not moment.happened:
-        return f"A transformer is stuck for {stuck:,} of {end:,} steps, and does not get out"
+        return f"A transformer is stuck for {stuck:,} of {int(steps.iloc[-1]):,} steps, and does not get out"
     gets_it = f"gets it at step {moment.step:,}" if descent is None else f"gets it within {descent:,}"
     return f"A transformer is stuck for {stuck:,} steps, then {gets_it}"
+
+
+def on_plateaus(table: pd.DataFrame, runs: Sequence[Run], size: Callable[[pd.DataFrame], pd.Series]) -> str:
+    """A ``size`` of a table's rows on the plateau, by method: "2.1 under softmax, 1 under NormSoftmax".
+
+    The geometric mean over the steps of a run, and over the runs, as the rules of C4 take it.
+    """
+    flat = pd.concat([on_plateau(run, table) for run in runs])
+    if flat.empty:
+        return "no run lies on it"
+    each = size(flat).groupby([flat["method"], flat["run"]], sort=False).apply(gmean)
+    means = each.groupby("method", sort=False).apply(gmean)
+    return ", ".join(f"{value:.2g} under {short_label_of(method)}" for method, value in means.items())

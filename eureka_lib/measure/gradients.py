@@ -76,6 +76,13 @@ def ratio_table(sizes: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
     return table
 
 
+def since_moment(table: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
+    """The table with ``since``, the steps from each run's Eureka-moment; not a number for a run without one."""
+    moments = {run.key: moment_of(run) for run in runs}
+    steps = {key: moment.step for key, moment in moments.items() if moment.happened}
+    return table.assign(since=table["step"] - table["run"].map(steps).astype(float))
+
+
 def kept(run: Run, sizes: pd.DataFrame) -> pd.DataFrame:
     """The rows of a run by step, ascending."""
     return sizes[sizes["run"] == run.key].set_index("step").sort_index()

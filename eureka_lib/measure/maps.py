@@ -9,7 +9,7 @@ from torch import Tensor
 
 from eureka_lib.analysis.places import CLS, attention_by_place, token_places
 from eureka_lib.analysis.record import record_blocks
-from eureka_lib.measure.subjects import FEWEST, Subject, first_and_last, telling_steps
+from eureka_lib.measure.subjects import FEWEST, Subject, early_and_late, telling_steps
 from eureka_lib.tasks.two_step import CELL_NAMES, TwoStepTask
 
 
@@ -46,17 +46,27 @@ def looks(subject: Subject, task: TwoStepTask, images: Tensor) -> pd.DataFrame:
 
 
 def attention_table(subjects: Sequence[Subject], task: TwoStepTask, images: Tensor) -> pd.DataFrame:
-    """:func:`attention_maps` of ``first_and_last``, at the ``telling_steps`` of the first.
+    """:func:`attention_maps` of a typical run at its ``telling_steps``, and of one on the plateau at its end.
 
     Columns seed, moment, layer and head (from 1), from, to, weight.
     """
-    shown, rows = first_and_last(subjects), []
-    for subject in shown:
-        seed = subject.title if subject.moment.happened else f"seed {subject.seed}: no EM"
-        for name, step in telling_steps(shown[0].run).items():
-            moment = f"{name}, step {step}" if subject is shown[0] else f"step {step}"
+    rows = []
+    for subject, steps in zip(shown := early_and_late(subjects), (telling_steps(shown[0].run), None), strict=False):
+        for name, step in (steps or {"end": subject.end}).items():
             weights = attention_maps(subject, step, task, images)
             names = names_of(weights.shape[-1])
-            rows += [(seed, moment, layer + 1, head + 1, names[query], names[key], weight)
+            rows += [(subject.title, f"{name}, step {step}", layer + 1, head + 1, names[query], names[key], weight)
                      for (layer, head, query, key), weight in np.ndenumerate(weights.double().numpy())]  # fmt: skip
     return pd.DataFrame(rows, columns=["seed", "moment", "layer", "head", "from", "to", "weight"])
+
+
+def greatest_change(table: pd.DataFrame) -> str:
+    """The look that changes most between the first and the last moment of an :func:`attention_table`, in words."""
+    places = names_of(table["to"].nunique())
+    asked = table[table["from"].isin([places[i] for i in asking(len(places))]) & (table["to"] != CLS)]
+    first = asked[asked["seed"] == asked["seed"].iloc[0]]
+    ends = first["moment"].unique()[[0, -1]]
+    wide = first.pivot(index=["layer", "head", "from", "to"], columns="moment", values="weight")[ends]
+    layer, head, query, key = at = wide.diff(axis=1).iloc[:, 1].abs().idxmax()
+    before, after = wide.loc[at]
+    return f"Head {head} of layer {layer}: the look from {query} to {key} goes from {before:.0%} to {after:.0%}"

@@ -10,6 +10,7 @@ from eureka_lib.analysis.eureka import Moment
 from eureka_lib.analysis.gradients import plateau_steps
 from eureka_lib.experiments.experiment import Experiment
 from eureka_lib.experiments.sweep import sweep
+from eureka_lib.measure.plateaus import ACCURACY
 from eureka_lib.measure.runs import moment_of
 from eureka_lib.store import Run
 from eureka_lib.tasks.two_step import TwoStepTask
@@ -37,6 +38,11 @@ class Subject:
     def moment(self) -> Moment:
         """Its Eureka-moment."""
         return moment_of(self.run)
+
+    @property
+    def stays(self) -> bool:
+        """Whether it never leaves the plateau, not even too late for an Eureka-moment to count."""
+        return not self.moment.happened and ACCURACY.late(self.run) is None
 
     @property
     def halfway(self) -> int:
@@ -89,20 +95,14 @@ def by_moment(subjects: Sequence[Subject]) -> list[Subject]:
     return sorted(subjects, key=lambda subject: (not subject.moment.happened, subject.moment.step))
 
 
-def first_and_last(subjects: Sequence[Subject]) -> list[Subject]:
-    """The run that has its EM first, and one that has none, or the last to have one; one run alone is alone."""
-    ordered = by_moment(subjects)
-    return [ordered[0], *ordered[1:][-1:]]
-
-
 def early_and_late(subjects: Sequence[Subject]) -> list[Subject]:
-    """A typical run that jumps, and the last to jump, or one that never does; one run alone is alone.
+    """A typical run that jumps, and one that stays on the plateau, not even jumping too late, if there is one.
 
     The typical one has the median EM step of those that jump; it is the first run if none does.
     """
     ordered = by_moment(subjects)
     typical = max(sum(subject.moment.happened for subject in subjects) - 1, 0) // 2
-    return [ordered[typical], *ordered[typical + 1 :][-1:]]
+    return [ordered[typical], *[one for one in ordered[typical + 1 :] if one.stays][-1:]]
 
 
 def telling_steps(run: Run) -> dict[str, int]:

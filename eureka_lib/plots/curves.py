@@ -228,13 +228,18 @@ def plot_temperatures(axis: Axes, table: pd.DataFrame, scale_start: float) -> No
                 line, dash_of(method), color=colour_of(method), lw=1.8, label=None if i else short_label_of(method)
             )
             if method != "softmax":
-                axis.annotate(model, (line.index[0], line.iloc[0]), (0, 2), textcoords="offset points", va="bottom",
-                              fontsize=SMALLEST, color=colour_of(method))  # fmt: skip
+                axis.annotate(model.split(",")[0], (line.index[0], line.iloc[0]), (-3, 0), ha="right", va="center",
+                              textcoords="offset points", fontsize=SMALLEST, color=colour_of(method))  # fmt: skip
     for factor, text in ((1, "usual"), (scale_start, "Heat Treatment starts")):
         axis.axvline(factor, color=DERIVED, lw=0.8, zorder=0)
         axis.annotate(text, (factor, 0.02), (3, 0), ("data", "axes fraction"), "offset points", fontsize=8,
                       color=DERIVED)  # fmt: skip
-    axis.set(xscale="log", ylabel="entropy of the attention\n(1: even, 0: one key has all)", ylim=(-0.03, 1.05))
+    axis.set(
+        xscale="log",
+        xlim=(0.4 * table["factor"].min(), None),
+        ylabel="entropy of the attention\n(1: even, 0: one key has all)",
+        ylim=(-0.03, 1.05),
+    )
     axis.set_xlabel("\N{LEFTWARDS ARROW} softer      scale over the usual one      sharper \N{RIGHTWARDS ARROW}")
     axis.legend(loc="lower left", bbox_to_anchor=(0, 0.1))
 

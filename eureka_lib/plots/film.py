@@ -9,15 +9,13 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from torch import Tensor
 
 from eureka_lib.analysis.probes import READ
 from eureka_lib.attention.registry import colour_of
 from eureka_lib.measure.film import PROBED, Film
-from eureka_lib.measure.maps import names_of
 from eureka_lib.measure.subjects import telling_steps
 from eureka_lib.plots.live import knobs_above
-from eureka_lib.plots.maps import draw_cells
+from eureka_lib.plots.maps import draw_look
 from eureka_lib.plots.probes import COLOURS
 from eureka_lib.plots.style import DERIVED, PLOT_WIDTH, WAITS, derived_line
 from eureka_lib.progress import headless
@@ -25,12 +23,12 @@ from eureka_lib.progress import headless
 SPEEDS = {"slow": 500, "usual": 150, "fast": 50}  # milliseconds a frame
 
 
-def draw_strip(axes: Sequence[Axes], maps: Tensor, names: Sequence[str]) -> list[AxesImage]:
-    """The attention maps (maps, P, P) of one step in a row of axes."""
-    images = [draw_cells(axis, weights) for axis, weights in zip(axes, maps.numpy(), strict=True)]
-    for axis, name in zip(axes, names, strict=False):
-        axis.set_title(name, fontsize=8, loc="center")
-    axes[0].set_yticks(range(maps.shape[-1]), names_of(maps.shape[-1]), fontsize=6)
+def draw_strip(axes: Sequence[Axes], film: Film, frame: int, titles: bool) -> list[AxesImage]:
+    """Where the film's heads look at one of its steps, in a row of axes."""
+    looks, places = film.looks
+    images = [draw_look(*look) for look in zip(axes, looks[frame].numpy(), places, strict=True)]
+    for axis, name in zip(axes[:: len(axes) // len(film.names)], film.names if titles else (), strict=False):
+        axis.set_title(name, fontsize=8)
     return images
 
 
@@ -49,24 +47,29 @@ def plot_curves(axes: Sequence[Axes], film: Film) -> None:
     derived_line(accuracy, film.plateau, "plateau")
     accuracy.set(xlabel="training step", ylabel="test accuracy", ylim=(0, 1.03))
     handles = accuracy.get_legend_handles_labels()
-    accuracy.figure.legend(*handles, loc="outside lower center", ncols=4, fontsize=8)
+    accuracy.figure.legend(*handles, loc="outside lower center", ncols=2, fontsize=8)
+
+
+def _strip(film: Film) -> float:
+    """Inches that a row of the film's pictures is high."""
+    return 0.25 + min(0.7, (PLOT_WIDTH - 1) / len(film.looks[1]))
 
 
 def _layout(figure: Figure, film: Film, strips: int) -> tuple[np.ndarray, np.ndarray]:
     """Axes of the curves above, which are drawn, and of ``strips`` rows of maps below."""
-    above, below = figure.subfigures(2, 1, height_ratios=(2.6, 1.25 * strips))
+    above, below = figure.subfigures(2, 1, height_ratios=(2.6, _strip(film) * strips))
     curves = above.subplots(1, 2)
     plot_curves(curves, film)
-    return curves, below.subplots(strips, len(film.names), squeeze=False)
+    return curves, below.subplots(strips, len(film.looks[1]), squeeze=False)
 
 
 def plot_film(film: Film) -> tuple[Figure, dict[str, int]]:
     """The curves, and the maps of four :func:`telling_steps`, which are marked in the curves; returns these, too."""
     moments = telling_steps(film.subject.run)
-    figure = plt.figure(figsize=(PLOT_WIDTH, 2.6 + 1.25 * len(moments)))
+    figure = plt.figure(figsize=(PLOT_WIDTH, 2.6 + _strip(film) * len(moments)))
     curves, rows = _layout(figure, film, len(moments))
     for letter, (name, step), axes in zip("abcd", moments.items(), rows, strict=True):
-        draw_strip(axes, film.maps[film.steps.index(step)], film.names if letter == "a" else ())
+        draw_strip(axes, film, film.steps.index(step), titles=letter == "a")
         axes[0].set_ylabel(f"{letter}: {name}\nstep {step}", fontsize=8)
         for axis in curves:
             axis.axvline(step, color=DERIVED, lw=0.8, zorder=0)
@@ -84,7 +87,7 @@ class FilmView:
         self.cursors = [axis.axvline(0, color=WAITS, lw=1.5) for axis in curves]
         self.title = curves[0].set_title("step 0")
         self.words = curves[1].set_title("accuracy")
-        self.images = draw_strip(row, film.maps[0], film.names)
+        self.images = draw_strip(row, film, 0, titles=True)
 
     @property
     def moving(self) -> list[Artist]:
@@ -100,7 +103,7 @@ class FilmView:
         loss = at["train_loss"]  # there is none before the first step
         self.title.set_text(f"step {step}" if np.isnan(loss) else f"step {step}: loss {loss:.2f}")
         self.words.set_text(f"accuracy {at['test_accuracy']:.2f}")
-        for image, weights in zip(self.images, self.film.maps[frame].numpy(), strict=True):
+        for image, weights in zip(self.images, self.film.looks[0][frame].numpy(), strict=True):
             image.set_data(weights)
 
 

@@ -1,6 +1,7 @@
 """Tables over two axes as heat maps."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -23,6 +24,7 @@ from eureka_lib.measure.maps import asking, names_of
 from eureka_lib.measure.plateaus import BEFORE
 from eureka_lib.measure.probes import GROUPS
 from eureka_lib.plots.style import DERIVED, FAILED, PLOT_WIDTH, SMALLEST, WAITS, panels
+from eureka_lib.tasks.two_step import CELL_NAMES
 
 EVEN_CONTRAST = (1.05 * 0.05) ** 0.5 - 0.05  # the luminance on which black and white stand out alike
 
@@ -101,42 +103,50 @@ def plot_attention(table: pd.DataFrame, tokens: int) -> Figure:
     return figure
 
 
-def draw_cells(axis: Axes, weights: np.ndarray) -> AxesImage:
-    """Attention among the places of a model (P, P): white is 0 and black is 1."""
+def draw_look(axis: Axes, weights: np.ndarray, place: str) -> AxesImage:
+    """Where a ``place`` looks, on the picture: the weights (2, 2) of its cells, white 0 and black 1; itself framed."""
     axis.set(xticks=[], yticks=[])
-    axis.tick_params(length=0, pad=1)
     axis.spines[:].set(visible=True, linewidth=0.5)
+    if place in CELL_NAMES:
+        row, column = divmod(CELL_NAMES.index(place), 2)
+        axis.add_patch(
+            plt.Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, fill=False, ec=WAITS, lw=2, zorder=5, gid="asks")
+        )
     return axis.imshow(weights, cmap="Greys", vmin=0, vmax=1)
 
 
 def plot_cells(table: pd.DataFrame) -> Figure:
-    """A :func:`eureka_lib.measure.maps.attention_table`, its rows :func:`asking` framed.
+    """An :func:`eureka_lib.measure.maps.attention_table`, on the picture: where those :func:`asking` look, in percent.
 
-    A row per head, a column per moment.
+    A row per head, a block of columns per seed and place, a column per moment.
     """
-    models = dict(list(table.groupby(["seed", "moment"], sort=False)["weight"]))
-    seeds, heads = table["seed"].unique(), table[["layer", "head"]].drop_duplicates().to_numpy()
-    n, places = len(models) // len(seeds), names_of(table["to"].nunique())
-    widths = [width for _ in seeds for width in [1] * n + [0.2]][:-1]  # a gap between seeds
-    figure, axes = plt.subplots(len(heads), len(widths), squeeze=False, width_ratios=widths,
-                                figsize=(PLOT_WIDTH, 1.3 + 0.65 * len(heads)), layout="constrained")  # fmt: skip
-    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, hspace=0.02)
-    for axis in axes[:, n :: n + 1].flat:
-        axis.axis("off")
-    columns = [column for i, column in enumerate(axes.T) if i % (n + 1) != n]
-    for column, ((_, moment), weights) in zip(columns, models.items(), strict=True):
-        column[0].set_title("\n\n" + moment.replace(", ", "\n"), fontsize=8, loc="center")
-        for axis, cells in zip(column, weights.to_numpy().reshape(len(heads), len(places), -1), strict=True):
-            draw_cells(axis, cells)
-            for query in asking(len(places)):
-                axis.add_patch(plt.Rectangle((-0.5, query - 0.5), len(places), 1, fill=False, ec=WAITS, lw=1.5,
-                                             clip_on=False, zorder=5))  # fmt: skip
-        column[-1].set_xticks(range(len(places)), places, rotation=90, fontsize=7)
+    places = names_of(table["to"].nunique())
+    queries, heads = [places[i] for i in asking(len(places))], table[["layer", "head"]].drop_duplicates().to_numpy()
+    blocks = list(product(table["seed"].unique(), queries))
+    moments = {seed: list(one["moment"].unique()) for seed, one in table.groupby("seed")}
+    widths = [width for seed, _ in blocks for width in [1] * len(moments[seed]) + [0.25]][:-1]  # a gap between blocks
+    height = 1.2 + PLOT_WIDTH / (sum(widths) + 0.8) * len(heads)
+    figure, axes = plt.subplots(len(heads), len(widths), squeeze=False, width_ratios=widths, layout="constrained",
+                                figsize=(PLOT_WIDTH, height))  # fmt: skip
+    figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, hspace=0, wspace=0)
+    looks, columns = table.set_index(["seed", "from", "moment", "layer", "head"]), iter(axes.T)
+    for i, (seed, query) in enumerate(blocks):
+        for axis in next(columns) if i else ():
+            axis.axis("off")
+        for j, moment in enumerate(moments[seed]):
+            for axis, head in zip(column := next(columns), heads, strict=True):
+                weights = looks.loc[(seed, query, moment, *head), "weight"].to_numpy()[-len(CELL_NAMES) :].reshape(2, 2)
+                draw_look(axis, weights, query)
+                for (y, x), weight in np.ndenumerate(weights):
+                    colour = "white" if weight > 0.5 else "black"
+                    axis.text(x, y, f"{100 * weight:.0f}", ha="center", va="center", fontsize=8, color=colour)
+            column[0].set_title("\n\n" + moment.replace(", step", "").replace(" ", "\n"), fontsize=8, loc="center")
+            if not j and query == queries[0]:
+                words = column[0].annotate(seed.replace(": ", "\n"), (0, 1), (0, 42), "axes fraction", "offset points",
+                                           fontsize=8, weight="bold")  # fmt: skip
+                words.set_in_layout(False)
     for axis, (layer, head) in zip(axes[:, 0], heads, strict=True):
-        axis.set_yticks(range(len(places)), places, fontsize=6.5)
         axis.set_ylabel(f"layer {layer}\nhead {head}", fontsize=8)
-    for axis, seed in zip(axes[0, :: n + 1], seeds, strict=True):
-        axis.annotate(seed, (0, 1), (0, 32), "axes fraction", "offset points", fontsize=10).set_in_layout(False)
     return figure
 
 

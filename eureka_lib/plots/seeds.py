@@ -6,17 +6,15 @@ Groups of runs come by method, or by network, whose colours and names they get.
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
-from eureka_lib.analysis.gradients import FEATURES
-from eureka_lib.attention.registry import colour_of, label_of, short_label_of
+from eureka_lib.attention.registry import colour_of, dash_of, label_of, short_label_of
 from eureka_lib.measure.forecasts import CAME, CAME_NOT, TOO_EARLY, fate
-from eureka_lib.measure.gradients import over_layers
+from eureka_lib.measure.gradients import since_moment
 from eureka_lib.measure.methods import count
 from eureka_lib.measure.plateaus import ACCURACY, Plateau
 from eureka_lib.measure.runs import network_of
@@ -141,95 +139,99 @@ def plot_tasks(networks: Mapping[str, ByTask], tasks: Mapping[str, TwoStepTask])
     return figure
 
 
-def plot_kept(axis: Axes, table: pd.DataFrame, column: str, runs: Sequence[Run], label: str, **style) -> None:
-    """A ``column`` of a table of kept models: a line for each of the ``runs`` that is in it, and a star at its EM."""
-    for run in runs:
-        one = table[table["run"] == run.key]
-        if len(one):
-            plot_run(axis, one, column, run, size=7, lw=0.9, alpha=0.8, label=label, **style)
-            label = None  # one entry in the legend
+Curve = tuple[str, str, str, dict]  # a method, a column of the table, what it is called, and its style
 
 
-def plot_weight_gradients(table: pd.DataFrame, runs: Sequence[Run]) -> Figure:
-    """A :func:`diagnose_runs` table: gradients of W_Q, W_K, W_V over training; a row per layer, a column per method."""
-    methods, layers = table["method"].unique(), sorted(table["layer"].unique())
-    figure, axes = _gradient_panels(len(layers), len(methods), 0.7 + 1.45 * len(layers))
-    for row, layer in zip(axes, layers, strict=True):
-        for axis, method in zip(row, methods, strict=True):
-            one = table[(table["layer"] == layer) & (table["method"] == method)]
-            for name, (colour, line) in MATRICES.items():
-                plot_kept(axis, one, name, runs, f"${name}$", color=colour, ls=line)
-        row[0].set_ylabel(f"layer {layer}")
-    for axis, method in zip(axes[0], methods, strict=True):
-        axis.set_title(label_of(method), color=colour_of(method))
+def plot_around(table: pd.DataFrame, runs: Sequence[Run], panels: Mapping[str, Sequence[Curve]], label: str) -> Figure:
+    """Columns of a table of ``runs`` against the steps from each run's Eureka-moment; ``panels``: title -> curves.
+
+    A curve is the median over the runs of its method, the band all of them, each faint. Runs without a moment are
+    aligned at nothing: they stand in a row of their own, against the training step.
+    """
+    table = since_moment(table, runs)
+    jumped = table["since"].notna()
+    reach = max(-table[jumped].groupby(["method", "run"])["since"].min().groupby("method").median().min(), 1)
+    around = table[jumped & table["since"].between(-reach, reach / 2)]  # as half of a method's runs go, and half as far
+    rows = [(x, part) for x, part in (("since", around), ("step", table[~jumped])) if len(part)]
+    figure, axes = plt.subplots(len(rows), len(panels), figsize=(PLOT_WIDTH, 0.5 + 2.3 * len(rows)), squeeze=False,
+                                sharex="row", sharey=True)  # fmt: skip
+    for line, (x, part) in zip(axes, rows, strict=True):
+        for axis, (title, curves) in zip(line, panels.items(), strict=True):
+            for method, column, name, style in curves:
+                _draw_spread(axis, part[part["method"] == method], x, column, label=name, **style)
+            counts = part.groupby("method")["run"].nunique()
+            n = [counts.get(method, 0) for method in dict.fromkeys(method for method, *_ in curves)]
+            axis.set_title(f"{title} ({' and '.join(map(str, n))} runs)", fontsize=10)
+            axis.set_xlabel("steps from the Eureka-moment" if x == "since" else "training step, no Eureka-moment")
+            axis.set_visible(any(n))
+            if x == "since":
+                axis.axvline(0, color=DERIVED, lw=1, ls=":", zorder=0)
+    figure.supylabel(label, fontsize=10)
     legend_below(axes[0, 0])
     return figure
+
+
+def _draw_spread(axis: Axes, rows: pd.DataFrame, x: str, column: str, label: str, **style) -> None:
+    every = rows.groupby("run")["step"].apply(lambda steps: steps.diff().min()).max()  # of the run that was seen least
+    for _, one in rows.groupby("run"):
+        axis.plot(one[x], one[column], lw=0.8, alpha=0.15, color=style["color"])
+    rows = rows.assign(at=(rows[x] / every).round() * every)
+    wide = rows.pivot_table(index="at", columns="run", values=column)
+    wide = wide[2 * wide.notna().sum(axis=1) >= wide.shape[1]]  # where at least half of the runs are
+    axis.fill_between(wide.index, wide.min(axis=1), wide.max(axis=1), color=style["color"], alpha=0.15, lw=0)
+    axis.plot(wide.median(axis=1), lw=1.8, label=label, **style)
+
+
+def _of_methods(table: pd.DataFrame, column: str) -> list[Curve]:
+    return [(method, column, short_label_of(method), {"color": colour_of(method), "ls": dash_of(method)})
+            for method in table["method"].unique()]  # fmt: skip
+
+
+def plot_weight_gradients(sizes: pd.DataFrame, runs: Sequence[Run]) -> Figure:
+    """Gradients of W_Q, W_K and W_V around the Eureka-moment, a panel per method; ``sizes`` as rules take them."""
+    panels = {
+        short_label_of(method): [(method, name, f"${name}$", {"color": colour, "ls": line})
+                                 for name, (colour, line) in MATRICES.items()]
+        for method in sizes["method"].unique()
+    }  # fmt: skip
+    return _log_scale(plot_around(sizes, runs, panels, "mean absolute gradient (nats)"))
 
 
 def plot_feature_gradients(sizes: pd.DataFrame, runs: Sequence[Run]) -> Figure:
-    """Gradients of q, k and v (columns) at each of ``PLACES``, from :func:`over_layers`; a row per method."""
-    methods = sizes["method"].unique()
+    """Gradients of the queries at each of ``PLACES`` that there is, a panel per method, from :func:`over_layers`."""
     places = {place: style for place, style in PLACES.items() if f"q at {place}" in sizes}
-    figure, axes = _gradient_panels(len(methods), 3, 0.9 + 1.9 * len(methods))
-    for row, method in zip(axes, methods, strict=True):
-        for axis, name in zip(row, FEATURES, strict=True):
-            for place, (colour, line) in places.items():
-                plot_kept(
-                    axis, sizes[sizes["method"] == method], f"{name} at {place}", runs, place, color=colour, ls=line
-                )
-            axis.set_title(f"${name}$", loc="right")
-        row[0].set_title(label_of(method), color=colour_of(method))
-    legend_below(axes[0, 0])
+    panels = {
+        short_label_of(method): [(method, f"q at {place}", f"queries of {place}", {"color": colour, "ls": line})
+                                 for place, (colour, line) in places.items()]
+        for method in sizes["method"].unique()
+    }  # fmt: skip
+    return _log_scale(plot_around(sizes, runs, panels, "mean absolute gradient (nats)"))
+
+
+def _log_scale(figure: Figure) -> Figure:
+    for axis in figure.axes:
+        axis.set_yscale("log")
+        axis.yaxis.set_minor_locator(NullLocator())
     return figure
 
 
-def _gradient_panels(rows: int, columns: int, height: float) -> tuple[Figure, np.ndarray]:
-    figure, axes = plt.subplots(rows, columns, figsize=(PLOT_WIDTH, height), sharex=True, sharey=True, squeeze=False)
-    for axis in axes.flat:
-        axis.set_yscale("log")
-        axis.yaxis.set_minor_locator(NullLocator())
-    for axis in axes[-1]:
-        axis.set_xlabel("training step")
-    figure.supylabel("mean absolute gradient (nats)", fontsize=10)
-    return figure, axes
-
-
-def plot_ratios(axes: Sequence[Axes], table: pd.DataFrame, runs: Sequence[Run]) -> None:
-    """A :func:`ratio_table` in two panels: W_V over W_Q, W_V over W_K. Dots: the plateau, which the rule looks at."""
-    for axis, name in zip(axes, ("W_Q", "W_K"), strict=True):
-        column = f"W_V / {name}"
-        for method, one in table.groupby("method", sort=False):
-            plot_kept(axis, one, column, runs, label_of(method), color=colour_of(method))
-            flat = one[one["plateau"]]
-            axis.plot(flat["step"], flat[column], ".", color=colour_of(method), ms=4)
+def plot_ratios(table: pd.DataFrame, runs: Sequence[Run]) -> Figure:
+    """A :func:`ratio_table` in two panels: how many times W_Q's and W_K's gradient W_V gets."""
+    panels = {f"against ${name}$": _of_methods(table, f"W_V / {name}") for name in ("W_Q", "W_K")}
+    figure = plot_around(table, runs, panels, "$W_V$'s gradient is ... times as large")
+    for axis in figure.axes:
         axis.axhline(1, color=DERIVED, ls="--", lw=1, zorder=1)
-        axis.annotate("equal", (0.99, 1), (0, -2), ("axes fraction", "data"), "offset points", ha="right", va="top",
-                      fontsize=8, color=DERIVED)  # fmt: skip
-        axis.set(yscale="log", xlabel="training step", title=f"gradient of $W_V$ over that of ${name}$")
+        axis.set_yscale("log")
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_major_formatter("{x:g}")
         axis.yaxis.set_minor_formatter(NullFormatter())
-        axis.label_outer()
-    axes[0].set_ylabel("ratio")
-    legend_below(axes[0])
+    return figure
 
 
-def plot_entropy(axes: Sequence[Axes], table: pd.DataFrame, runs: Sequence[Run], shown: Sequence[Run]) -> None:
-    """Normalised entropy of the attention, two panels: every run, over all layers; and the ``shown`` runs by layer."""
-    for method, one in over_layers(table).groupby("method", sort=False):
-        plot_kept(axes[0], one, "entropy", runs, label_of(method), color=colour_of(method))
-    axes[0].set(title="all seeds, mean over layers", ylabel="normalised entropy of the attention")
-    layers = sorted(table["layer"].unique())
-    for run, line in zip(shown, ("-", "--"), strict=False):
-        for layer in layers:
-            colour = plt.get_cmap("viridis")(0.85 * (layer - 1) / max(len(layers) - 1, 1))
-            one = table[(table["run"] == run.key) & (table["layer"] == layer)]
-            label = f"layer {layer}, seed {run.config['model_seed']}"
-            plot_kept(axes[1], one, "entropy", [run], label, color=colour, ls=line)
-    axes[1].set_title("two seeds of softmax, by layer")
-    for axis in axes:
-        axis.set(xlabel="training step")
-        axis.legend(fontsize=8)
+def plot_entropy(sizes: pd.DataFrame, runs: Sequence[Run]) -> Figure:
+    """Normalised entropy of the attention around the Eureka-moment."""
+    label = "sharp \N{LEFTWARDS ARROW} entropy of attention \N{RIGHTWARDS ARROW} even"
+    return plot_around(sizes, runs, {"mean over layers and heads": _of_methods(sizes, "entropy")}, label)
 
 
 def plot_fates(subjects: Sequence[Subject], horizon: int, task: TwoStepTask) -> Figure:

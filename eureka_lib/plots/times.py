@@ -1,6 +1,7 @@
 """When each run has its Eureka-moment (EM): a mark per run, filled where it happened, hollow where it is censored."""
 
 from collections.abc import Callable, Mapping, Sequence
+from math import ceil
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
 
 from eureka_lib.analysis import compare
 from eureka_lib.analysis.forecast import GRADIENT, PROBED, SIGNS, WHEN
@@ -19,7 +21,7 @@ from eureka_lib.measure.plateaus import ACCURACY, Plateau
 from eureka_lib.measure.runs import network_of
 from eureka_lib.measure.tasks import ByTask, is_control, title_of
 from eureka_lib.plots.seeds import RUN_COLOURS
-from eureka_lib.plots.style import CONTROL, FAINT, GRID, PLOT_WIDTH, SMALLEST
+from eureka_lib.plots.style import CONTROL, FAINT, GRID, PAPER, PLOT_WIDTH, SMALLEST
 from eureka_lib.store.runs import Groups
 
 
@@ -44,22 +46,33 @@ def plot_task_times(axis: Axes, networks: Mapping[str, ByTask]) -> None:
 
 
 def plot_rows(axis: Axes, rows: Mapping[str, Groups], plateau: Plateau = ACCURACY) -> None:
-    """The moments of each row's groups, which share its height; at its right end, how many had theirs."""
+    """The moments of each row's groups, which share its height; at its right end, how many had theirs.
+
+    Many that wait stand beside each other at their budget.
+    """
     for row, groups in enumerate(rows.values()):
         share = 1 / len(groups)  # of the row's height
         for i, (name, runs) in enumerate(groups.items()):
             moments, colour = [plateau.leap(run) for run in runs], colour_of(name)
             middle = row + (i + 0.5) * share - 0.5
-            for moment, shift in zip(moments, _shifts([moment.step for moment in moments], 0.36 * share), strict=True):
-                face = colour if moment.happened else "none"
-                gid = None if moment.happened else "censored"
-                axis.plot(moment.step, middle + shift, "o", ms=4.5, mfc=face, mec=colour, mew=1, gid=gid)
+            shifts, waiting = _shifts([moment.step for moment in moments], 0.36 * share), 0
+            columns = ceil(sum(not moment.happened for moment in moments) * share / 10)  # of the pile at the budget
+            for moment, shift in zip(moments, shifts, strict=True):
+                style = {"mfc": colour}
+                if not moment.happened:
+                    aside = ScaledTranslation(
+                        (waiting % columns - (columns - 1) / 2) / 14, 0, axis.figure.dpi_scale_trans
+                    )
+                    style = {"mfc": PAPER, "gid": "censored", "transform": axis.transData + aside, "clip_on": False}
+                    waiting += 1
+                axis.plot(moment.step, middle + shift, "o", ms=4.5, mec=colour, mew=1, **style)
             ends = [middle - 0.38 * share, middle + 0.38 * share]
             axis.plot([compare.restricted_times(moments).mean()] * 2, ends, color="black", lw=1.6, zorder=5,
                       gid="mean")  # fmt: skip
             axis.annotate(count(moments), (1.01, middle), xycoords=("axes fraction", "data"), va="center",
                           fontsize=SMALLEST)  # fmt: skip
-    axis.set(yticks=range(len(rows)), yticklabels=rows, xlim=(0, None), ylim=(-0.5, len(rows) - 0.5))
+    last = max(plateau.leap(run).step for groups in rows.values() for runs in groups.values() for run in runs)
+    axis.set(yticks=range(len(rows)), yticklabels=rows, xlim=(0, 1.06 * last), ylim=(-0.5, len(rows) - 0.5))
     axis.set_xlabel("training step of the " + plateau.event.replace("EM", "Eureka-moment"))
     axis.invert_yaxis()
 

@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -69,3 +70,4 @@ def test_an_undecided_row_says_what_it_could_have_decided(table, unit, supports,
     row = Row(**dict.fromkeys((field.name for field in fields(Row)), "") | facts)
     assert words in pages.power(row) and bool(words) == bool(pages.power(row))
     assert pages.power(replace(row, verdict="reproduced")) == ""
+    assert pages.power(SimpleNamespace(**facts, low=interval[0], high=interval[1])).endswith(words), "as in the table"

@@ -79,8 +79,8 @@ def fake(accuracy):
 @pytest.mark.parametrize(
     ("after", "said"),
     [
-        ([0.7, 0.95, 0.95, 0.95], "A transformer is stuck for 300 steps, then gets it within 200"),
-        ([0.7, 0.85, 0.85, 0.85], "A transformer is stuck for 300 steps, then gets it at step 600"),
+        ([0.7, 0.95, 0.95, 0.95], "A transformer is stuck for 200 steps, then gets it within 200"),
+        ([0.7, 0.85, 0.85, 0.85], "A transformer is stuck for 200 steps, then gets it at step 600"),
         ([0.55, 0.55, 0.6, 0.95], "A transformer is stuck for 500 of 800 steps, and does not get out"),
     ],
 )

@@ -46,10 +46,17 @@ def test_ratios_and_the_plateau(kept):
 def test_attention_of_two_seeds(kept):
     subjects = kept.subjects[:2]
     table = maps.attention_table(subjects, kept.task, kept.batch.images[:10])
-    assert list(table["seed"].unique()) == ["seed 0: EM at step 12", "seed 1: no EM"]
-    assert {"at the EM, step 12", "step 12"} <= set(table["moment"]) and len(table) == 2 * 4 * 3 * 2 * 25
+    assert list(table["seed"].unique()) == ["seed 0: EM at step 12", "seed 1: no EM by step 20"]
+    assert {"at the EM, step 12", "end, step 20"} <= set(table["moment"]) and len(table) == (4 + 1) * 3 * 2 * 25
     sums = table.groupby(["seed", "moment", "layer", "head", "from"])["weight"].sum()
-    assert sums.tolist() == pytest.approx([1] * (2 * 4 * 3 * 2 * 5))
+    assert sums.tolist() == pytest.approx([1] * ((4 + 1) * 3 * 2 * 5))
+
+
+def test_the_look_that_changes_most_is_named(kept):
+    table = maps.attention_table(kept.subjects[:1], kept.task, kept.batch.images[:10])
+    there = (table["layer"] == 2) & (table["head"] == 1) & (table["from"] == "CLS") & (table["to"] == "top left")
+    table.loc[there, "weight"] = [0.1, 0.2, 0.3, 0.9]
+    assert maps.greatest_change(table) == "Head 1 of layer 2: the look from CLS to top left goes from 10% to 90%"
 
 
 def test_without_cls_the_cells_look_at_each_other(tmp_path):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from eureka_lib.experiments import profiles
-from eureka_lib.measure.subjects import Subject, early_and_late, first_and_last, telling_steps
+from eureka_lib.measure.subjects import Subject, early_and_late, telling_steps
 from tests.planted import planted, subjects
 
 KEPT = range(0, 1050, 50)
@@ -21,12 +21,13 @@ def test_steps_of_a_run():
     assert jumps.title == "seed 0: EM at step 600" and never.title == "seed 1: no EM by step 1000"
 
 
-def test_a_typical_run_stands_beside_the_last():
+def test_a_typical_run_stands_beside_one_that_stays():
     def chosen(*jumps):
         return [subject.seed for subject in early_and_late(subjects(ANATOMY, *jumps))]
 
     assert chosen(900, 9999, 300, 500) == [3, 1]  # the median of those that jump; the one that never does
-    assert chosen(900, 300, 500) == [2, 0]  # all jump: the median and the last
+    assert chosen(900, 300, 500) == [2]  # all jump: nobody stays
+    assert chosen(300, 1000) == [0]  # a jump at the very end is none, but nor does it stay
     assert chosen(9999, 9999) == [0, 1] and chosen(300) == [0]
 
 
@@ -36,11 +37,8 @@ def brief(*accuracy):
     return Subject(ANATOMY, replace(run, history=run.history.assign(test_accuracy=accuracy)))
 
 
-def test_which_seeds_and_steps_are_shown():
+def test_which_steps_are_shown():
     late, never = brief(0.1, 0.55, 0.55, 0.9, 0.9, 0.9), brief(0.1, *[0.55] * 5)
-    early = brief(0.1, 0.55, 0.9, 0.9, 0.9, 0.9)
-    found = [first_and_last(some) for some in ([late, never, early], [late, early], [never])]
-    assert found[0][0] is early and found[0][1] is never and found[1][1] is late and len(found[2]) == 1
     assert telling_steps(late.run) == {"plateau": 4, "before EM": 8, "at the EM": 12, "end": 20}
     assert list(telling_steps(never.run).values()) == [4, 8, 12, 20]
     with pytest.raises(ValueError, match="kept its weights at 2 steps; at least 5 are needed"):

@@ -142,13 +142,14 @@ def test_verdicts_are_drawn_and_tabled(house_style):
     marks = [text.get_gid() for text in axis.texts if text.get_gid()]
     assert marks[:4] == [REPRODUCED, REPRODUCED, UNDECIDED, NOT_REPRODUCED]
     assert marks[4:] == [REPRODUCED, *[NOT_REPRODUCED] * 3]
-    assert said_of(rows) == "2 of 4 methods shorten softmax's plateau, 1 do not, 1 remove it"
+    assert said_of(rows) == "2 of 4 methods shorten softmax's plateau, 1 do not; 1 remove it"
 
 
 def test_intervals_that_few_runs_leave_open_end_at_the_edge(house_style):
     """As at profile smoke, where two runs a method can reject nothing."""
     rows = rules.judge_zoo({method: runs[-2:] for method, runs in GROUPS.items()})
     assert all(row.interval == (0, np.inf) for row in rows)
+    assert said_of(rows) == "Softmax has no plateau here. Of 4 methods 0 are surely sooner, 0 later"
     figure, axis = plt.subplots()
     plot_verdicts(axis, rows)
     figure.draw_without_rendering()
@@ -168,6 +169,8 @@ def test_the_follow_ups_table_has_both_sides(house_style):
     assert [text.get_text() for text in right.texts if text.get_gid()] == ["1/2", "1/2"]
     said = published.most_jumps(published.follow_up_table(groups))
     assert said == "Most jumps over all learning rates: here QR, 2 of 4; published QR, 8 of 15"
+    nobody = published.follow_up_table(table_group(softmax=[NEVER], qr=[NEVER]))
+    assert published.most_jumps(nobody).startswith("Most jumps over all learning rates: here none in 4 runs;")
 
 
 # --- yours -----------------------------------------------------------------------------------------------------------

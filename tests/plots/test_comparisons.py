@@ -11,7 +11,7 @@ from eureka_lib.measure.methods import method_table, rate_grid, settings_table
 from eureka_lib.plots.intervals import plot_sweep
 from eureka_lib.plots.maps import plot_grid
 from eureka_lib.plots.seeds import plot_methods
-from eureka_lib.plots.style import smallest_text
+from eureka_lib.plots.style import PAPER, smallest_text
 from eureka_lib.plots.times import plot_times
 from tests import planted
 
@@ -38,7 +38,8 @@ def test_times_show_every_run_hollow_where_censored():
     assert len(marks) == 40
     places = [(line.get_xdata()[0], round(float(line.get_ydata()[0]), 6)) for line in marks]
     assert len(set(places)) == 40, "no mark hides another"
-    hollow = [line for line in marks if line.get_markerfacecolor() == "none"]
+    hollow = [line for line in marks if line.get_gid() == "censored"]
+    assert {line.get_markerfacecolor() for line in hollow} == {PAPER}
     assert len(hollow) == 8 and {line.get_xdata()[0] for line in hollow} == {1000}
     assert [text.get_text() for text in axis.texts] == ["12 of 20", "20 of 20"]
 

@@ -13,7 +13,7 @@ from PIL import Image
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run
 from eureka_lib.measure import heads
-from eureka_lib.measure.film import PROBED, develop
+from eureka_lib.measure.film import PROBED, develop, says
 from eureka_lib.measure.heads import TEMPERATURES, Setting, against_temperature, gradients_of, head_of, typical_row
 from eureka_lib.measure.maps import names_of
 from eureka_lib.measure.subjects import Subject
@@ -76,10 +76,17 @@ def test_a_film_holds_every_kept_step(film):
 def test_printed_film_marks_its_moments(film):
     figure, moments = films.plot_film(film)
     maps = [axis for axis in figure.get_axes() if axis.get_images()]
-    assert len(maps) == 4 * 6
+    looks, places = film.looks
+    n = len(places)
+    assert len(maps) == 4 * n
     for row, step in enumerate(moments.values()):
-        shown = np.stack([axis.get_images()[0].get_array() for axis in maps[6 * row : 6 * row + 6]])
-        assert np.allclose(shown, film.maps[film.steps.index(step)])
+        shown = np.stack([axis.get_images()[0].get_array() for axis in maps[n * row : n * row + n]])
+        assert np.allclose(shown, looks[film.steps.index(step)])
+
+
+def test_a_film_says_what_its_probes_read(film):
+    last = film.probes.iloc[-1]["indicators, all tokens"]
+    assert f"then {last:.2f}" in says(film) and len(says(film)) <= 130
 
 
 def test_a_film_says_no_loss_where_there_is_none(film):

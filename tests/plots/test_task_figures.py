@@ -84,7 +84,7 @@ def test_times_hold_every_run_hollow_if_censored(networks):
     plot_task_times(axis, networks)
     marks = [line for line in axis.get_lines() if line.get_marker() == "o" and len(line.get_xdata())]
     assert len(marks) == 12
-    hollow = [line.get_xdata()[0] for line in marks if line.get_markerfacecolor() == "none"]
+    hollow = [line.get_xdata()[0] for line in marks if line.get_gid() == "censored"]
     assert hollow == [1000]
     plt.close(figure)
 
