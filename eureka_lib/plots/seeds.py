@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
-from eureka_lib.attention.registry import colour_of, dash_of, label_of, short_label_of
+from eureka_lib.attention.registry import colour_of, dash_of, short_label_of
 from eureka_lib.measure.forecasts import CAME, CAME_NOT, TOO_EARLY, fate
 from eureka_lib.measure.gradients import since_moment
 from eureka_lib.measure.methods import count
