@@ -22,7 +22,7 @@ class Method:
 
     normaliser: Normaliser | None = None
     label: str | None = None  # in legends and titles; None: the name
-    colour: str = "#56B4E9"
+    colour: str = "#882255"
     dash: str = "-"  # the line's style, where lines of several methods cross
     learned: float | None = None  # where a number per head starts, the normaliser's keyword ``learned`` (H, 1, 1)
     prepare: Callable[[Tensor], Tensor] | None = None  # done to queries and keys (B, H, T, D) before their product
@@ -105,7 +105,7 @@ def dash_of(method: str) -> str:
 
 def label_of(method: str) -> str:
     """The method's name in legends and titles."""
-    return _drawn(method).label or f"ViT, {method}"
+    return _drawn(method).label or f"ViT, {method.replace('_', ' ')}"
 
 
 def short_label_of(method: str) -> str:
@@ -114,7 +114,7 @@ def short_label_of(method: str) -> str:
 
 
 def colour_of(method: str) -> str:
-    """The method's colour; light blue where none of its own is known, as for a reader's own attention."""
+    """The method's colour; wine where none of its own is known, as for a reader's own attention."""
     return _drawn(method).colour
 
 

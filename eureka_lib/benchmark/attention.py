@@ -14,21 +14,21 @@ HEADS, HEAD_WIDTH = 4, 64  # the paper's ViT
 LENGTHS = (17, 65, 197, 1024)  # of a row: the laptop's and up; 197 is the paper's, 14 x 14 and CLS
 TOKENS = {"cpu": 2048, "cuda": 2**17}  # of a batch: enough to keep the device busy
 SDPA_SLACK = 1.15  # how much above its floor the fused form may be: float32, rows of 197 and longer
+NAIVE, SDPA = "naive NormSoftmax", "SDPA softmax"  # the baselines
 NAIVE_SHARE = 0.35  # how much of the naive form's time the fused one may take: float32, rows of 1024 and longer
 
 
 def attention_rows(setting: Setting) -> Iterator[Row]:
     """Fused NormSoftmax against the naive form and against torch's plain attention, forward and backward."""
-    naive_name, sdpa_name = "naive NormSoftmax", "SDPA softmax"
     for tokens in LENGTHS[:2] if setting.smoke else LENGTHS:
         fused, naive, sdpa = (partial(forward_backward, *case) for case in attention_cases(setting, tokens).values())
         floor, judged = 1 + HEAD_WIDTH / tokens, setting.precision == "float32"
         time, memory = (f"fused NormSoftmax, {what}, {tokens} tokens" for what in ("time", "memory"))
         bar = NAIVE_SHARE if judged and tokens >= 1024 else None
-        yield compare(setting, time, naive_name, fused, naive, bar=bar)
+        yield compare(setting, time, NAIVE, fused, naive, bar=bar)
         bar = SDPA_SLACK * floor if judged and tokens >= 197 else None
-        yield compare(setting, time, sdpa_name, fused, sdpa, floor=floor, bar=bar)
-        for name, other in {naive_name: naive, sdpa_name: sdpa}.items():  # one pair: it is the same every time
+        yield compare(setting, time, SDPA, fused, sdpa, floor=floor, bar=bar)
+        for name, other in {NAIVE: naive, SDPA: sdpa}.items():  # one pair: it is the same every time
             yield compare(setting, memory, name, fused, other, peak_memory, pairs=1)
 
 

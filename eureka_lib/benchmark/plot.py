@@ -1,44 +1,58 @@
-"""A group of rows as a picture."""
+"""A group of rows as a table, and fused attention's as a picture."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from eureka_lib.attention.registry import colour_of, dash_of
+from eureka_lib.benchmark.attention import NAIVE, SDPA
 from eureka_lib.benchmark.measure import Row
-from eureka_lib.plots.style import DERIVED, MEMBER, WAITS, panels
+from eureka_lib.plots.style import DERIVED, GRID, legend_below, log_axis, panels
 
-ROW_HEIGHT = 0.3  # inches
+METHODS = {NAIVE: "norm_softmax", SDPA: "softmax"}  # whose colours the baselines have
 
 
-def row_table(rows: Sequence[Row]) -> pd.DataFrame:
+def row_table(rows: Iterable[Row]) -> pd.DataFrame:
     """The rows as a table, with the column ``met``: whether within the bar."""
     return pd.DataFrame([asdict(row) | {"met": row.met} for row in rows])
 
 
-def plot_rows(rows: Sequence[Row]) -> Figure:
-    """One line per row: the median as a dot, the quartiles as a bar, its floor and its bar where it has them.
+def length_table(rows: Iterable[Row]) -> pd.DataFrame:
+    """The :func:`row_table` of fused attention, with the columns ``cost``, time or memory, and ``tokens`` of a row."""
+    table = row_table(rows)
+    found = table["name"].str.extract(r"(?P<cost>time|memory), (?P<tokens>\d+) tokens")
+    return table.assign(**found.astype({"tokens": int}))
 
-    To the left of the line at 1 the thing is cheaper than its baseline. The axis is logarithmic, so that half and twice
-    are equally far from it.
-    """
-    figure, (axis,) = panels(1, 0.9 + ROW_HEIGHT * len(rows))
-    table = row_table(rows).astype({"floor": float, "bar": float})
-    y, style = table.index, {"ls": "none", "marker": "|", "ms": 16, "mew": 1.8}
-    quartiles = [table["ratio"] - table["low"], table["high"] - table["ratio"]]
-    axis.errorbar(table["ratio"], y, xerr=quartiles, fmt="o", ms=5, color=MEMBER, label="median and quartiles")
-    for mark, colour, label in (("floor", DERIVED, "floor (counted)"), ("bar", WAITS, "bar (at most)")):
-        if table[mark].notna().any():
-            axis.plot(table[mark], y, color=colour, label=label, **style)
-    axis.axvline(1, color=DERIVED, lw=1, zorder=0)
-    axis.set_yticks(y, [f"{row.name}\n/ {row.baseline}" for row in rows], fontsize=8)
-    axis.set(xscale="log", ylim=(len(rows) - 0.4, -0.6), xlabel="cost / cost of the baseline")
-    low, high = axis.get_xlim()
-    axis.set_xlim(min(low, 0.4), max(high, 2.5))  # from a half to twice at least
-    axis.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_locator=NullLocator(), major_formatter="{x:g}")
-    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=8, borderaxespad=0.2)
-    for i, ratio in enumerate(table["ratio"]):
-        axis.annotate(f"{ratio:.3g}", (1.01, i), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+
+def said_of(table: pd.DataFrame) -> str:
+    """What the longest rows of a :func:`length_table` cost against the naive form."""
+    longest = table[(table["tokens"] == table["tokens"].max()) & (table["baseline"] == NAIVE)].set_index("cost")
+    time, memory = longest.loc[["time", "memory"], "ratio"]
+    return (
+        f"With {longest['tokens'].iloc[0]:,} tokens NormSoftmax without its matrix takes {time:.2g} of the naive "
+        f"form's time, {memory:.2g} of its memory"
+    )
+
+
+def plot_lengths(table: pd.DataFrame) -> Figure:
+    """A :func:`length_table`, a panel for time and one for memory: the fused form's over each baseline's, by length."""
+    figure, axes = panels(2, 3.2, share_y=True)
+    lengths = sorted(table["tokens"].unique())
+    for axis, (cost, part) in zip(axes, table.groupby("cost", sort=False), strict=True):
+        for baseline, one in part.groupby("baseline", sort=False):
+            method, quartiles = METHODS[baseline], [one["ratio"] - one["low"], one["high"] - one["ratio"]]
+            axis.errorbar(one["tokens"], one["ratio"], quartiles, color=colour_of(method), ls=dash_of(method),
+                          marker="o", ms=5, label=f"over {baseline}'s")  # fmt: skip
+        log_axis(axis, lengths)
+        axis.axhspan(1e-9, 1, color=GRID, lw=0, alpha=0.6, zorder=0)
+        axis.annotate("cheaper", (0.02, 1), (0, -3), ("axes fraction", "data"), "offset points", va="top", fontsize=8,
+                      color=DERIVED)  # fmt: skip
+        axis.set(yscale="log", xlabel="tokens in a row", title=cost)
+    low, high = table["low"].min(), table["high"].max()
+    axes[0].set(ylabel="cost of the fused form", ylim=(min(0.4, 0.8 * low), max(2.5, 1.2 * high)))
+    axes[0].yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_locator=NullLocator(), major_formatter="{x:g}")
+    legend_below(axes[0])
     return figure

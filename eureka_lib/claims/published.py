@@ -54,5 +54,18 @@ def follow_up_table(groups: Mapping[tuple[str, float], Sequence[Run]]) -> pd.Dat
     return pd.DataFrame(rows)
 
 
+def most_jumps(table: pd.DataFrame) -> str:
+    """Whose runs jump most often in a :func:`follow_up_table`, over all learning rates: here, and as published."""
+    said = []
+    for which, where in (("measured", "here"), ("published", "published")):
+        counts = (
+            table[f"{which} EMs"].str.extract(r"(?P<k>\d+)/(?P<n>\d+)").astype(float).groupby(table["method"]).sum()
+        )
+        best = counts.drop(QUANTUM)["k"].idxmax()
+        k, n = counts.loc[best].astype(int)
+        said.append(f"{where} {best}, {k} of {n}" if k else f"{where} none in {counts['n'].sum():.0f} runs")
+    return f"Most jumps over all learning rates: {'; '.join(said)}"
+
+
 def row_label(method: str) -> str:
     return method if method == QUANTUM else short_label_of(method)

@@ -5,7 +5,7 @@ line per claim and in two sentences, which are written into the README.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from eureka_lib.claims.registry import (
     PAPER,
     REPRODUCED,
     UNDECIDED,
+    Row,
+    at_scale,
     command,
     kind_of,
     load,
@@ -168,6 +170,17 @@ def line(claim: str, rows: pd.DataFrame) -> str:
     return f"| {name} | {CLAIMS[claim].short}{ours} | {seen(rows)} | {measured(rows)} | {runs(rows)} |"
 
 
+def conclusion(rows: Sequence[Row], profile: str) -> str:
+    """What a notebook's rows say, a line per claim, in Markdown."""
+    placed = [at_scale(row, profile) for row in rows]
+    table = pd.DataFrame([asdict(row) | {"low": row.low, "high": row.high} for row in placed], columns=COLUMNS)
+    lines = [
+        f"- **{claim}**, that {CLAIMS[claim].short}: {seen(part)}; {measured(part)}."
+        for claim, part in table.groupby("claim", sort=False)
+    ]
+    return "\n".join(["**What the runs say:**", "", *lines])
+
+
 def markdown(table: pd.DataFrame) -> str:
     """The scorecard in Markdown: a table of the paper's claims, and one of what is beyond it."""
     head = "| | {} | at this scale | number (95 % interval) | runs |\n|---|---|---|---|---|"
@@ -212,7 +225,7 @@ def times(table: pd.DataFrame) -> pd.DataFrame:
     about = rows["about"].astype(str).str.extract(r"([^(]*?)(?: \((.*)\))?$")
     named = rows["part"].isin(fixes)
     fix, setting = rows["part"].where(named, about[0]), about[0].where(named, about[1])
-    return rows.assign(method=fix.map(fixes), setting=setting)
+    return rows.assign(method=fix.map(fixes).fillna(fix), setting=setting)
 
 
 def _listed(clauses: list[str]) -> str:

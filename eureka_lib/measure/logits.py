@@ -101,6 +101,13 @@ def std_table(rows_of: Mapping[str, WeightsOf], unit_rows: Tensor, stds: Sequenc
     return pd.concat(tables, ignore_index=True)
 
 
+def gain_at(table: pd.DataFrame, spread: float) -> pd.Series:
+    """How many times softmax's median Jacobian NormSoftmax's has at about that spread, by the number of keys."""
+    away = np.log(table["spread"] / spread).abs()
+    sizes = table[away == away.min()].pivot(index="keys", columns="method", values="jacobian_median")
+    return sizes["norm_softmax"] / sizes["softmax"]
+
+
 def attention_logits(model: nn.Module, images: Tensor) -> Tensor:
     """The unscaled logits q·k of every layer, (L, B, H, Q, K), from a hook on the projections."""
     layers = model.attention_layers()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from eureka_lib.analysis.places import CLS, attention_by_place, token_places
 from eureka_lib.analysis.record import record_blocks
-from eureka_lib.measure.subjects import Subject, early_and_late, telling_steps
+from eureka_lib.measure.subjects import FEWEST, Subject, early_and_late, telling_steps
 from eureka_lib.tasks.two_step import CELL_NAMES, TwoStepTask
 
 
@@ -28,6 +28,21 @@ def attention_maps(subject: Subject, step: int, task: TwoStepTask, images: Tenso
     model = subject.model(step, task)
     layers, places = record_blocks(model, images), token_places(model)
     return torch.stack([attention_by_place(layer.attention.mean(dim=0), places) for layer in layers])
+
+
+def looks(subject: Subject, task: TwoStepTask, images: Tensor) -> pd.DataFrame:
+    """On which cell the last layer looks, a row for each of the :func:`telling_steps`: mean over heads and ``images``.
+
+    That is, what the network answers from looks there: CLS, or all tokens. Columns moment, step and the cells. Empty if
+    the run kept no weights, or too few.
+    """
+    rows = []
+    for name, step in telling_steps(subject.run).items() if len(subject.run.weight_steps) >= FEWEST else ():
+        weights = attention_maps(subject, step, task, images)[-1].mean(dim=0)  # (P, P)
+        asking = weights[:1] if CLS in names_of(len(weights)) else weights
+        shares = asking.mean(dim=0)[-len(CELL_NAMES) :]
+        rows.append({"moment": name, "step": step} | dict(zip(CELL_NAMES, shares.tolist(), strict=True)))
+    return pd.DataFrame(rows)
 
 
 def attention_table(subjects: Sequence[Subject], task: TwoStepTask, images: Tensor) -> pd.DataFrame:

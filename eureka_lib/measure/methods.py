@@ -25,6 +25,12 @@ def count(moments: Iterable[Moment]) -> str:
     return f"{sum(happened)} of {len(happened)}"
 
 
+def mean_times(groups: Groups, plateau: Plateau = ACCURACY) -> dict[str, float]:
+    """Each method's mean restricted time to the moment, in steps; the least comes first."""
+    times = {name: compare.restricted_times([plateau.leap(run) for run in runs]) for name, runs in groups.items()}
+    return {name: float(times[name].mean()) for name in sorted(times, key=lambda name: times[name].mean())}
+
+
 def median_text(moments: Sequence[Moment]) -> str:
     """The median step as a table shows it; "not reached" if fewer than half of the runs had their moment."""
     median = median_step(moments)

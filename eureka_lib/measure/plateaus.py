@@ -59,6 +59,11 @@ class Plateau:
     def __str__(self) -> str:
         return f"loss {self.loss:.3g}" if self.loss else "accuracy {:.2f} to {:.2f}".format(*self.band)
 
+    @property
+    def level(self) -> float:
+        """The accuracy, or the test loss, from which on a run counts as having left it."""
+        return self.thresholds[0] if self.loss is None else self.loss * (1 - self.thresholds[0])
+
     def score(self, run: Run) -> tuple[pd.Series, pd.Series]:
         """Steps and scores of all evaluations, as the functions of ``analysis.eureka`` take them."""
         return run.accuracy if self.loss is None else (run.history["step"], 1 - run.history["test_loss"] / self.loss)

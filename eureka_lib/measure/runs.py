@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from eureka_lib.analysis.eureka import Moment, eureka_moment, plateau_fraction
-from eureka_lib.attention.registry import METHODS
+from eureka_lib.attention.registry import METHODS, label_of
 from eureka_lib.experiments.experiment import FixConfig
 from eureka_lib.measure.plateaus import ACCURACY, Plateau
 from eureka_lib.store import Run
@@ -31,6 +31,12 @@ def method_of(run: Run) -> str:
         if method.changes and method.changes == changed:
             return name
     return "heat_treatment" if "scale_schedule" in changed else model.get("attention", model["name"])
+
+
+def network_of(runs: Sequence[Run]) -> str:
+    """What to call the network of some runs: the method, and the width of a ResNet, of which there are several."""
+    width = runs[0].config["model"].get("base_width")
+    return label_of(method_of(runs[0])) + (f" (width {width})" if width else "")
 
 
 def all_runs(groups: Mapping[Any, Sequence[Run]]) -> list[Run]:
@@ -84,14 +90,15 @@ def setting_of(runs: Sequence[Run]) -> str:
     if not runs:
         return ""
     subjects = list(dict.fromkeys(_subject(run.config) for run in runs))
+    tasks = {run.config["task"]["name"] for run in runs}
     training = [run.config["training"] for run in runs]
     unseeded = [{name: value for name, value in run.config.items() if not name.endswith("_seed")} for run in runs]
     sizes = Counter(map(str, unseeded)).values()
     return ", ".join([
-        " / ".join(subjects) if len(subjects) < 3 else f"{len(subjects)} tasks",
+        " / ".join(subjects) if len(tasks) < 3 else f"{len(tasks)} tasks",
         f"learning rate {_span(one['learning_rate'] for one in training)}",
         f"{_span(one['steps'] for one in training)} steps",
-        f"{_span(sizes)} seeds" + (" each" if len(sizes) > 1 else ""),
+        f"{_span(sizes)} seed" + "s" * (max(sizes) > 1) + " each" * (len(sizes) > 1),
     ])  # fmt: skip
 
 

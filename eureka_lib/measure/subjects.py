@@ -15,6 +15,8 @@ from eureka_lib.measure.runs import moment_of
 from eureka_lib.store import Run
 from eureka_lib.tasks.two_step import TwoStepTask
 
+FEWEST = 5  # kept steps, of which four can tell a run's story
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -110,8 +112,8 @@ def telling_steps(run: Run) -> dict[str, int]:
     is something to draw. Raises ValueError if it kept fewer than five.
     """
     kept, moment = run.weight_steps, moment_of(run)
-    if len(kept) < 5:
-        raise ValueError(f"run {run.key} kept its weights at {len(kept)} steps; at least 5 are needed")
+    if len(kept) < FEWEST:
+        raise ValueError(f"run {run.key} kept its weights at {len(kept)} steps; at least {FEWEST} are needed")
     plateau = sorted(set(kept) & set(plateau_steps(*run.accuracy)))
     after = [step for step in kept if step >= moment.step]
     if not moment.happened or len(plateau) < 2 or len(after) < 2:

@@ -15,7 +15,8 @@ from eureka_lib.attention.registry import label_of
 from eureka_lib.measure import runs as measured
 from eureka_lib.measure.methods import count, median_text
 from eureka_lib.store import Run
-from eureka_lib.tasks.two_step import CELL_NAMES, NOWHERE, Batch, TwoStepTask
+from eureka_lib.tasks.two_step import BOTTOM_LEFT, CELL_NAMES, NOWHERE, TOP_RIGHT, Batch, TwoStepTask
+from eureka_lib.tasks.variants import TASKS
 
 ByTask = Mapping[str, Sequence[Run]]
 SAMPLES = 3  # that the gallery shows of each task
@@ -26,10 +27,30 @@ def title_of(task: str) -> str:
     return task.replace("_", " ")
 
 
+def is_control(task: str) -> bool:
+    """Whether a task asks for one step alone."""
+    return TASKS[task].rule.startswith("control")
+
+
 def batches(tasks: Mapping[str, TwoStepTask], n: int, seed: int) -> Iterator[tuple[TwoStepTask, Batch]]:
     """Each task with ``n`` test samples of it, drawn from ``seed``."""
     for task in tasks.values():
         yield task, task.sample(torch.Generator().manual_seed(seed), n, "test")
+
+
+def clearest(batch: Batch, n: int) -> Batch:
+    """``n`` samples whose indicators match and ``n`` whose do not, of different targets, the most legible of a batch.
+
+    Legible is a sample whose least typical cell is typical: close to the mean of the cells of that class.
+    """
+    pixels, half = batch.images.amax(1), batch.images.shape[-1] // 2  # (B, 2c, 2c)
+    cells = pixels.unflatten(2, (2, half)).unflatten(1, (2, half)).permute(1, 3, 0, 2, 4).flatten(3).flatten(0, 1)
+    alike = (batch.cells.T[:, :, None] == batch.cells.T[:, None]).to(cells)  # (4, B, B), as the cells are (4, B, c²)
+    away = (cells - alike @ cells / alike.sum(2, keepdim=True)).square().sum(-1).amax(0)  # (B,)
+    away[batch.cells[:, TOP_RIGHT] == batch.cells[:, BOTTOM_LEFT]] = torch.inf
+    order = away.argsort()
+    chosen = torch.cat([order[batch.same[order]][:n], order[~batch.same[order]][:n]])
+    return Batch(**{name: values[chosen] for name, values in vars(batch).items()})
 
 
 def batch_table(batch: Batch) -> pd.DataFrame:

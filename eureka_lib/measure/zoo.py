@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 
 from eureka_lib.attention.layer import AttentionWeights
-from eureka_lib.attention.registry import changes_of, check_attention
+from eureka_lib.attention.registry import METHODS, changes_of, check_attention
 
 HEAD_WIDTH = 16  # features of the example's queries and keys
 
@@ -35,3 +35,15 @@ def shape_table(methods: Sequence[str], keys: int = 8, std: float = 1.5, seed: i
         tables.append(pd.DataFrame({"method": method, "key": range(1, keys + 1), "logit": logits,
                                     "weight": weights[0, 0, 0].tolist()}).sort_values("logit"))  # fmt: skip
     return pd.concat(tables, ignore_index=True)
+
+
+def shape_kinds(table: pd.DataFrame) -> dict[str, str]:
+    """What is special about each method but softmax, by what it does in a :func:`shape_table`; "sum" if nothing is."""
+    weights = table[table["method"] != "softmax"].groupby("method", sort=False)["weight"]
+    return {
+        method: "sees all rows, sum" if METHODS[method].normaliser and not METHODS[method].row_wise
+        else "may look away, sum" if abs(one.sum() - 1) > 1e-3
+        else "ignores keys, sum" if one.min() == 0
+        else "sum"
+        for method, one in weights
+    }  # fmt: skip

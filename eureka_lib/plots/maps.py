@@ -10,6 +10,7 @@ import pandas as pd
 import seaborn as sns
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from seaborn.utils import relative_luminance
@@ -20,25 +21,45 @@ from eureka_lib.attention.normalisers import softmax
 from eureka_lib.attention.registry import colour_of, short_label_of
 from eureka_lib.measure.logits import softmax_jacobian
 from eureka_lib.measure.maps import asking, names_of
+from eureka_lib.measure.plateaus import BEFORE
 from eureka_lib.measure.probes import GROUPS
-from eureka_lib.plots.style import PLOT_WIDTH, WAITS
+from eureka_lib.plots.style import DERIVED, FAILED, PLOT_WIDTH, SMALLEST, WAITS, panels
 from eureka_lib.tasks.two_step import CELL_NAMES
 
 EVEN_CONTRAST = (1.05 * 0.05) ** 0.5 - 0.05  # the luminance on which black and white stand out alike
 
 
-def plot_grid(axis: Axes, grid: pd.DataFrame, names: tuple[str, str], bar: bool) -> None:
-    """A grid of EM rates as a heat map: k/n and the mean restricted EM time written in each cell."""
+def plot_grid(axis: Axes, grid: pd.DataFrame, names: tuple[str, str], tuned: tuple | None = None) -> None:
+    """A grid of EM rates as a heat map: k of n in each cell, and after how many steps in the mean.
+
+    A run without an EM counts with its budget; there is no time where none has one. The cell with the ``tuned`` values
+    is framed.
+    """
     first = grid[names[0]].unique()  # in the order of the table; pivot sorts
-    rates = grid.pivot(index=names[0], columns=names[1], values="EM rate").loc[first]
-    text = grid.assign(text=[f"{k}/{n}\n{t:.0f}" for k, n, t in
-                             zip(grid["k"], grid["n"], grid["mean restricted EM time"], strict=True)])  # fmt: skip
-    words = text.pivot(index=names[0], columns=names[1], values="text").loc[first]
-    sns.heatmap(rates, annot=words, fmt="", cmap="cividis", vmin=0, vmax=1, ax=axis, cbar=bar, linewidths=0.5,
-                annot_kws={"fontsize": 8}, cbar_kws={"label": "EM rate"})  # fmt: skip
+    table = grid.pivot(index=names[0], columns=names[1]).loc[first]
+    k, times = table["k"], table["mean restricted EM time"].map("after {:,.0f}".format)
+    words = k.astype(str) + " of " + table["n"].astype(str)
+    sns.heatmap(table["EM rate"], annot=words, fmt="", cmap="cividis", vmin=0, vmax=1, ax=axis, cbar=False,
+                linewidths=0.5, annot_kws={"fontsize": 11, "va": "bottom"})  # fmt: skip
     make_readable(axis)
-    axis.set_yticks(axis.get_yticks(), [name_of(value) for value in rates.index], rotation=0)
-    axis.set(xlabel=names[1], ylabel=names[0])
+    for text, time in zip(list(axis.texts), times.where(k > 0, "-").to_numpy().flat, strict=True):
+        axis.annotate(time, text.get_position(), (0, -2), textcoords="offset points", ha="center", va="top",
+                      fontsize=SMALLEST, color=text.get_color())  # fmt: skip
+    if tuned and tuned[0] in k.index and tuned[1] in k.columns:
+        corner = k.columns.get_loc(tuned[1]), k.index.get_loc(tuned[0])
+        axis.add_patch(plt.Rectangle(corner, 1, 1, fill=False, ec=FAILED, lw=2.5, clip_on=False, gid="tuned"))
+    axis.set_yticks(axis.get_yticks(), [name_of(value) for value in k.index], rotation=0)
+    axis.set(xlabel=names[1], ylabel="" if names[0] == "method" else names[0])  # methods' names tell themselves
+
+
+def plot_grids(tables: Mapping[str, pd.DataFrame], names: tuple[str, str], tuned: Mapping[str, tuple]) -> Figure:
+    """A :func:`plot_grid` per method, each with what the method was ``tuned`` to."""
+    figure, axes = panels(len(tables), height=3.2)
+    for axis, (method, table) in zip(axes, tables.items(), strict=True):
+        plot_grid(axis, table, names, tuned[method])
+        axis.set_title(short_label_of(method), fontsize=10)
+        axis.label_outer()
+    return figure
 
 
 def name_of(value: Any) -> str:
@@ -54,25 +75,31 @@ def make_readable(axis: Axes) -> None:
         text.set_color("black" if relative_luminance(colour) > EVEN_CONTRAST else "white")
 
 
-def plot_attention(table: pd.DataFrame) -> Figure:
-    """A row of panels per method, one per phase: a row per head, a column per offset, darker where it looks."""
-    phases = table.groupby("method", sort=False)["phase"].unique()
-    columns = max(len(names) for names in phases)
-    size = (PLOT_WIDTH, 0.5 + 1.5 * len(phases))
-    figure, axes = plt.subplots(len(phases), columns, figsize=size, squeeze=False, sharex=True, sharey=True)
-    for row, (method, names) in zip(axes, phases.items(), strict=True):
-        for axis, phase in zip(row, names, strict=False):
-            part = table[(table["method"] == method) & (table["phase"] == phase)]
-            grid = part.pivot(index=["layer", "head"], columns="offset", values="weight")
-            edges = (grid.columns.min() - 0.5, grid.columns.max() + 0.5, len(grid) - 0.5, -0.5)
-            image = axis.imshow(grid, cmap="Greys", vmin=0, vmax=table["weight"].max(), aspect="auto", extent=edges)
-            axis.set_yticks(range(len(grid)), [f"{layer}.{head}" for layer, head in grid.index], fontsize=8)
-            axis.set_title(f"{short_label_of(method)}, {phase}: step {part['step'].iloc[0]}", fontsize=8)
-    for axis in axes[-1]:
-        axis.set_xlabel("key minus query (tokens)")
-    for axis in axes[:, 0]:
-        axis.set_ylabel("layer.head")
-    figure.colorbar(image, ax=axes, label="attention weight", shrink=0.8)
+def plot_attention(table: pd.DataFrame, tokens: int) -> Figure:
+    """Where hidden tokens look at the end, a panel per method: a row per head, a column per offset.
+
+    Grey is the weight over that of even attention to ``tokens``. Above stands the mean of all heads before the leap.
+    """
+    table = table.assign(times=table["weight"] * tokens)
+    methods, offsets = table["method"].unique(), table["offset"].unique()
+    figure, axes = panels(len(methods), 2.8, share_y=True)
+    scale = LogNorm(1, max(2, table["times"].max()))
+    for axis, method in zip(axes, methods, strict=True):
+        one = table[table["method"] == method]
+        before = one["phase"] == BEFORE
+        heads = one[~before].pivot(index=["layer", "head"], columns="offset", values="times")
+        shown = np.vstack([one[before].groupby("offset")["times"].mean(), heads])
+        edges = (offsets.min() - 0.5, offsets.max() + 0.5, len(shown) - 0.5, -0.5)
+        image = axis.imshow(shown, cmap="Greys", norm=scale, aspect="auto", extent=edges)
+        axis.axhline(0.5, color=DERIVED, lw=1)
+        axis.set_yticks(range(len(shown)), ["before: all heads", *(f"layer {i}, head {j}" for i, j in heads.index)])
+        axis.set_title(short_label_of(method), fontsize=9)
+        axis.tick_params(labelsize=SMALLEST)
+        axis.spines[:].set(visible=True, linewidth=0.5)
+    figure.supxlabel("\N{LEFTWARDS ARROW} left      tokens away      right \N{RIGHTWARDS ARROW}", fontsize=10)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, extend="min", ticks=[1, 2, 5, 10, 20, 50], format="{x:g}")
+    bar.set_label("weight / even weight")
+    bar.ax.minorticks_off()
     return figure
 
 
@@ -193,15 +220,17 @@ def plot_jacobians(row: Tensor, stds: Sequence[float], scale: float) -> Figure:
         weights = softmax(size * row, torch.tensor(scale, dtype=row.dtype))
         jacobian = softmax_jacobian(weights)
         above.bar(names, weights.numpy(), color=colour_of("softmax"))
-        above.set(ylim=(0, 1.03), title=f"$\\sigma$ = {size:g}")
+        above.set(ylim=(0, 1.03), title=f"spread {size:g}")
         image = below.imshow(jacobian.numpy(), cmap="PuOr", vmin=-0.25, vmax=0.25)
-        below.set(xticks=range(len(row)), yticks=range(len(row)), xticklabels=names, yticklabels=names, xlabel="key")
+        below.set(
+            xticks=range(len(row)), yticks=range(len(row)), xticklabels=names, yticklabels=names, xlabel="logit $j$"
+        )
         below.set_title(f"size {float(jacobian.norm() / len(row) ** 0.5):.2g}", fontsize=9)
         above.label_outer()
         below.label_outer()
         below.spines[:].set_visible(True)
     axes[0, 0].set_ylabel("weight $p$")
-    axes[1, 0].set_ylabel("key")
+    axes[1, 0].set_ylabel("weight $i$")
     bar = figure.colorbar(image, ax=list(axes[1]), shrink=0.85)
     bar.ax.set_title("$\\partial p_i / \\partial u_j$", loc="center", fontsize=9)
     return figure

@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
 from eureka_lib import paths, provenance
-from eureka_lib.claims import registry
+from eureka_lib.claims import registry, scorecard
 from eureka_lib.experiments import defaults, profiles
 from eureka_lib.measure.runs import setting_of
 from eureka_lib.plots.errors import fold_tracebacks
@@ -60,8 +61,13 @@ class Page:
         return folder / paths.PLAYED if self.played else folder
 
     def record(self, rows: Sequence[registry.Row]) -> pd.DataFrame:
-        """Keep the rows of the notebook's claims for the pages made of them, unless it is played; gives their table."""
+        """Keep the rows of the notebook's claims for the pages made of them, unless it is played; gives their table.
+
+        What they say is displayed, a line per claim.
+        """
         self._note_played()
+        if rows:
+            display(Markdown(scorecard.conclusion(rows, self.profile)))
         if not self.played:
             registry.save(rows, self.notebook, self.profile)
         return registry.table(rows, self.profile)

@@ -12,15 +12,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
-from eureka_lib.attention.registry import colour_of, dash_of, label_of, short_label_of
+from eureka_lib.attention.registry import colour_of, dash_of, short_label_of
 from eureka_lib.measure.forecasts import CAME, CAME_NOT, TOO_EARLY, fate
 from eureka_lib.measure.gradients import since_moment
 from eureka_lib.measure.methods import count
 from eureka_lib.measure.plateaus import ACCURACY, Plateau
+from eureka_lib.measure.runs import network_of
 from eureka_lib.measure.subjects import Subject
-from eureka_lib.measure.tasks import ByTask, title_of
+from eureka_lib.measure.tasks import ByTask, is_control, title_of
 from eureka_lib.plots.style import (
+    CONTROL,
     DERIVED,
+    FAINT,
     GRID,
     JUMPED,
     LEFT_OUT,
@@ -28,6 +31,7 @@ from eureka_lib.plots.style import (
     PAPER,
     PLACES,
     PLOT_WIDTH,
+    SMALLEST,
     WAITS,
     derived_line,
     legend_below,
@@ -62,10 +66,20 @@ def plot_run(
 def plot_seeds(axis: Axes, groups: Groups, column: str, plateau: Plateau = ACCURACY) -> None:
     """One line per run of a history's ``column`` against the training step, with a star at each Eureka-moment."""
     for method, runs in groups.items():
+        name = network_of(runs) if "resnet9" in groups else short_label_of(method)
         for i, run in enumerate(runs):
-            style = {"color": colour_of(method), "label": None if i else label_of(method)}
+            style = {"color": colour_of(method), "label": None if i else name}
             plot_run(axis, run.history, column, run, plateau, lw=1.1, alpha=0.75, **style)
     axis.set_xlabel("training step")
+
+
+def mark_budget(axis: Axes, runs: Sequence[Run], words: str = "budget ends") -> None:
+    """Say where the budget of ``runs`` ends, if the axis goes on."""
+    end = max(int(run.history["step"].iloc[-1]) for run in runs)
+    if end < axis.get_xlim()[1]:
+        axis.axvline(end, color=FAINT, lw=1, zorder=0)
+        axis.annotate(words, (end, 0.75), (4, 0), ("data", "axes fraction"), "offset points", fontsize=SMALLEST,
+                      color=DERIVED, va="center").set_in_layout(False)  # fmt: skip
 
 
 def plot_loss(axis: Axes, groups: Groups, task: TwoStepTask) -> None:
@@ -90,27 +104,36 @@ def plot_methods(
     groups: Groups, column: str, label: str, lines: Mapping[str, float], plateau: Plateau = ACCURACY
 ) -> Figure:
     """A history's ``column`` for every run, one panel per method, over derived ``lines`` by their names."""
-    figure, axes = small_panels(groups, 3, 2.8)
+    figure, axes = small_panels(groups, 4, 2.8)
     for method, axis in axes.items():
         plot_seeds(axis, {method: groups[method]}, column, plateau)
         for name, value in lines.items():
             derived_line(axis, value, name, outer=True)
-        k = count(map(plateau.leap, groups[method]))
-        axis.set_title(f"{short_label_of(method)}:\n{k} {plateau.event}s", fontsize=9)
+        axis.axhline(plateau.level, color=FAINT, lw=0.8, zorder=0, gid="level")
+        k, verb = count(map(plateau.leap, groups[method])), "jump" if plateau.loss is None else plateau.event
+        axis.set_title(f"{short_label_of(method)}:\n{k} {verb}", fontsize=8)
         axis.set(ylabel=label, ylim=(0, 1.02) if plateau.loss is None else None)
         axis.label_outer()
     return figure
 
 
 def plot_tasks(networks: Mapping[str, ByTask], tasks: Mapping[str, TwoStepTask]) -> Figure:
-    """Test accuracy on each task, one panel a task, a line per run, with the derived plateau."""
+    """Test accuracy on each task, one panel a task, a line per run, with the derived plateau; controls are grey."""
     figure, axes = small_panels(tasks, 3, 1.85)
-    for name, axis in axes.items():
+    for i, (name, axis) in enumerate(axes.items()):
         plot_seeds(axis, {network: by_task[name] for network, by_task in networks.items()}, "test_accuracy")
-        axis.axhline(tasks[name].plateau_accuracy, color=DERIVED, ls="--", lw=1, zorder=1, label="derived plateau")
+        axis.axhline(tasks[name].plateau_accuracy, color=DERIVED, ls="--", lw=1, zorder=1, label="derived plateau",
+                     visible=tasks[name].plateau_accuracy < 1)  # fmt: skip
         axis.set_title(title_of(name), fontsize=9)
-        axis.set(ylabel="test accuracy", ylim=(0, 1.03))
+        axis.set(
+            ylabel="test accuracy",
+            ylim=(0, 1.03),
+            xlim=(0, axis.dataLim.xmax),
+            facecolor=CONTROL if is_control(name) else PAPER,
+        )
         axis.label_outer()
+        for by_task in networks.values():
+            mark_budget(axis, by_task[name], "" if i else "budget\nends")
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9)
     return figure

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from math import ceil, inf
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -20,6 +21,7 @@ PLOT_WIDTH = 7.0  # inches: a text width; half of it still reads in a two-column
 SMALLEST = 8  # points, of any text: what a projector and a README of 800 pixels still show
 DERIVED = "#555555"  # lines that no run drew: the plateau, the floor, a rule's threshold
 FAINT, GRID, PAPER = "#AAAAAA", "#E0E0E0", "#FFFFFF"  # what stands behind; lines between rows; nothing
+CONTROL = "#F2F2F2"  # behind what is there to be compared with
 FRAME = "#F0E442"  # around what is pointed at in a picture
 REFERENCE, MEMBER = "#8C8C8C", "#0072B2"  # of two things that are no methods: what was, and what is asked about
 JUMPED, WAITS, LEFT_OUT = "#0072B2", "#8C510A", "#AAAAAA"  # a run's outcome: a jump, none in the budget, not asked
@@ -34,10 +36,26 @@ ASKED = {  # what a probe is asked for
 MARKS = {
     "moment": "\N{BLACK STAR} Eureka-moment",
     "leap": "\N{BLACK STAR} leap",
+    "level": "grey line: what a star needs",
     "late": "\N{WHITE STAR} jump at the very end: too late to count",
     "censored": "hollow: none in the budget",
     "mean": "bar: mean, a run without one counted with its budget",
     "ends": "tick: a run ends without one",
+    "median": "thick: median of the runs",
+    "counted": "k/n: how many runs jump, where any does",
+    "undecided": "?: undecided",
+    "not testable here": "\N{EM DASH}: not testable here",
+    "band": "band: 95 % interval",
+    "grey": "grey: softmax",
+    "guess": "grey panel: perhaps a guess",
+    "tuned": "framed: as tuned",
+    "rows": "bands and bars: 90 % of the rows",
+    "start": "grey: where an untrained model starts",
+    "medians": "short lines: medians",
+    "budget": "dotted: a budget ends",
+    "control": "grey rows: one step alone",
+    "target": "frame: the cell that gives the label",
+    "indicator": "dashed: the indicators",
     "asks": "frame: the cell that looks",
     "wilson": "upright lines: 95 % intervals",
 }
@@ -62,7 +80,7 @@ def headline(figure: Figure, says: str, setting: str) -> None:
     width, height = figure.get_size_inches()
     drawn = {artist.get_gid() for artist in figure.findobj()}
     grey = " \N{MIDDLE DOT} ".join([*filter(None, [setting]), *(text for gid, text in MARKS.items() if gid in drawn)])
-    bold = textwrap.wrap(says, int(12.6 * width))  # letters of 10 points that fit into an inch
+    bold = textwrap.wrap(says, int(11.7 * width))  # letters of 10 points that fit into an inch
     grey = textwrap.wrap(grey, int(16.6 * width))
     above = 0.1 + 0.175 * len(bold) + 0.145 * len(grey)  # inches
     figure.set_size_inches(width, height + above)
@@ -109,7 +127,17 @@ def small_panels(names: Iterable[str], columns: int, height: float) -> tuple[Fig
 def legend_below(axis: Axes) -> None:
     """One legend for all panels, under the figure, of what is drawn on one of them."""
     handles, labels = axis.get_legend_handles_labels()
-    axis.figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), handlelength=2.6)
+    columns = len(labels) if len(labels) < 5 else 3
+    axis.figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=2.6)
+
+
+def label_ends(axis: Axes, ends: Iterable[tuple[str, float, str]], gap: float = 0.14) -> None:
+    """Name curves on the right of the axes, each (text, height, colour) at its height, or above the one below it."""
+    free = -inf  # in shares of the axis, as the ``gap`` is
+    for text, height, colour in sorted(ends, key=lambda end: end[1]):
+        y = max(free, (height - axis.get_ylim()[0]) / np.ptp(axis.get_ylim()))
+        axis.annotate(text, (1.01, y), xycoords="axes fraction", color=colour, va="center", fontsize=9)
+        free = y + gap
 
 
 def derived_line(axis: Axes, value: float, text: str, decimals: int = 2, outer: bool = False) -> None:
@@ -124,9 +152,14 @@ def derived_line(axis: Axes, value: float, text: str, decimals: int = 2, outer: 
     axis.annotate(label, (1.01, value), xycoords=place, va="center", fontsize=8, color=DERIVED)
 
 
+def fraction(x: float) -> str:
+    """A number, or what it is one over."""
+    return f"{x:g}" if x >= 1 else f"1/{1 / x:g}"
+
+
 def log_axis(axis: Axes, values: Sequence[float]) -> None:
     """A logarithmic x axis with ticks at ``values``, written as whole numbers or fractions."""
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_locator(FixedLocator(list(values)))
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}" if x >= 1 else f"1/{1 / x:g}"))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: fraction(x)))

@@ -6,13 +6,15 @@ import pytest
 import torch
 
 from eureka_lib.attention.layer import is_watched
+from eureka_lib.attention.registry import colour_of
 from eureka_lib.benchmark import __main__ as program, attention
 from eureka_lib.benchmark.attention import attention_cases, attention_rows, forward_backward
 from eureka_lib.benchmark.measure import Row, Setting, compare, peak_memory, threads
-from eureka_lib.benchmark.plot import plot_rows, row_table
+from eureka_lib.benchmark.plot import length_table, plot_lengths, row_table, said_of
 from eureka_lib.benchmark.straightforward import Samples, Straightforward
 from eureka_lib.benchmark.training import Library
 from eureka_lib.experiments import profiles
+from eureka_lib.plots.intervals import plot_costs
 from eureka_lib.tasks.images import load_images
 from eureka_lib.tasks.two_step import Grid
 
@@ -35,8 +37,11 @@ def tiny_attention(monkeypatch):
 
 
 def test_pairs_are_measured_in_turn_and_divided():
-    """One pair to warm up, then A B A B; the median and the quartiles are of the ratios, not of the costs."""
-    costs = {"A": iter([9, 2, 6, 4, 10, 8.0]), "B": iter([1, 1, 2, 1, 2, 1.0])}
+    """One pair to warm up, then A B A B; the median and the quartiles are of the ratios, not of the costs.
+
+    Here they lie far apart, so that it is measured three times, and the last counts.
+    """
+    costs = {"A": iter([9, 1, 2, 1, 2, 1] * 2 + [9, 2, 6, 4, 10, 8.0]), "B": iter([1] * 12 + [1, 1, 2, 1, 2, 1.0])}
     order = []
 
     def cost(work, device):
@@ -44,7 +49,7 @@ def test_pairs_are_measured_in_turn_and_divided():
         return next(costs[work])
 
     assert compare(SMOKE, "a", "b", "A", "B", cost, 5, bar=4.5) == Row("a", "b", 4.0, 3.0, 5.0, bar=4.5)
-    assert order == ["A", "B"] * 6
+    assert order == ["A", "B"] * 18
     assert compare(SMOKE, "a", "b", "A", "B", lambda *_: 3.0, 1, unmeasured=0) == Row("a", "b", 1.0, 1.0, 1.0)
     with threads(2):
         compare(SMOKE, "a", "b", "A", "B", lambda *_: torch.get_num_threads() == 1 or pytest.fail("two threads"))
@@ -173,14 +178,29 @@ def test_command_line_prints_the_asked_groups_row_by_row(monkeypatch, capsys):
     assert row.met and not missed.met and replace(row, bar=None).met is None
 
 
-def test_figure_has_a_line_per_row_and_all_marks():
-    rows = [Row("a", "b", 0.5, 0.4, 0.6, floor=0.45, bar=0.55), Row("c", "d", 140.0, 130.0, 150.0, bar=2.0)]
-    (axis,) = plot_rows(rows).axes
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["a\n/ b", "c\n/ d"]
-    assert [text.get_text() for text in axis.texts] == ["0.5", "140"]
-    low, high = axis.get_xlim()
-    assert low <= 0.4 and high > 150 and len(axis.get_xticks()) >= 2
-    assert row_table(rows)["met"].tolist() == [True, False]
+def test_figure_has_a_panel_for_each_cost_and_a_line_for_each_baseline(tiny_attention):
+    rows = list(attention_rows(SMOKE))
+    table = length_table(rows)
+    assert table["tokens"].unique().tolist() == [3, 1024] and table["cost"].unique().tolist() == ["time", "memory"]
+    assert table["met"].tolist() == row_table(rows)["met"].tolist()
+    axes = plot_lengths(table).axes
+    assert [axis.get_title(loc="left") for axis in axes] == ["time", "memory"]
+    drawn = [line.get_ydata().tolist() for line in axes[1].get_lines() if line.get_marker() == "o"]
+    memory = table[table["cost"] == "memory"]
+    assert drawn == [one["ratio"].tolist() for _, one in memory.groupby("baseline", sort=False)]
+    longest = [row.ratio for row in rows if row.baseline == "naive NormSoftmax" and "1024" in row.name]
+    assert said_of(table).startswith("With 1,024 tokens") and all(
+        f" {ratio:.2g} of" in said_of(table) for ratio in longest
+    )
+
+
+def test_costs_are_sorted_over_softmaxs():
+    rows = [Row("QR", "softmax", 1.5, 1.4, 1.6), Row("NormSoftmax", "softmax", 1.1, 1.0, 1.2)]
+    (axis,) = plot_costs(row_table(rows)).axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["NormSoftmax", "QR"]
+    assert [text.get_text() for text in axis.texts] == ["1.10", "1.50"] and axis.get_xlim()[0] == 0.9
+    dots = [line.get_color() for line in axis.get_lines() if line.get_marker() == "o"]
+    assert dots == [colour_of("norm_softmax"), colour_of("qr")]
 
 
 def test_a_misspelt_group_is_named():

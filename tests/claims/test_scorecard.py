@@ -213,3 +213,10 @@ def test_each_verdict_has_its_figure(monkeypatch):
         assert (paths.ROOT / "figures" / f"{row['figure']}.png").exists(), row["statement"]
         assert row["part"] and row["figure"][:2] == row["notebook"][:2], row["statement"]
     assert plt.get_fignums() == []
+
+
+def test_a_notebook_ends_with_what_its_rows_say():
+    rows = [replace(ROW, claim="C1"), replace(ROW, claim="C1", verdict=UNDECIDED), replace(ROW, claim="C2")]
+    head, _, first, second = scorecard.conclusion(rows, "laptop").splitlines()
+    assert "What the runs say" in head and first.startswith("- **C1**, that the loss waits on a plateau")
+    assert "1 of 2 reproduced (1 undecided)" in first and "claimed: " in first and second.startswith("- **C2**, ")

@@ -57,6 +57,13 @@ def test_the_gradient_scaling_baselines_have_fewer_seeds_on_a_laptop():
         ("language", profiles.get("laptop").language.tuned),
         ("zoo", profiles.TUNED_ZOO),
         ("tuning", profiles.TUNED_4),
+        (
+            "flagship_budgets",
+            {
+                name: {"learning_rate": experiment.training.learning_rate}
+                for name, experiment in {"softmax": profiles.FLAGSHIP_VIT, "resnet9": profiles.FLAGSHIP_RESNET}.items()
+            },
+        ),
         ("flagship", profiles.TUNED_FLAGSHIP),
     ],
 )

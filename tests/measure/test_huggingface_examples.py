@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from eureka_lib.attention.heat import heat
-from eureka_lib.attention.registry import label_of
+from eureka_lib.attention.registry import short_label_of
 from eureka_lib.experiments import profiles
 from eureka_lib.measure import huggingface_examples as examples
 from eureka_lib.plots import curves
@@ -86,14 +86,17 @@ def test_figures_are_drawn_and_named(three, task):
     assert sums.to_numpy() == pytest.approx(1, abs=1e-5)
     figure = plot_weights(table)
     assert [axis.get_title(loc="left") for axis in figure.axes[:3]] == [name.replace(", ", "\n") for name in three]
-    sweep, axes = panels(3)
-    curves.plot_temperatures(axes, examples.temperature_table(three, [0.1, 1.0, 10.0], seed=0), 24.0)
-    losses, (factor, loss) = panels(2)
-    curves.plot_scaled_training((factor, loss), examples.train(BASE, task, 3, 1e-3, [1000, 1001], 24.0), task)
+    sweep, (axis,) = panels(1)
+    curves.plot_temperatures(axis, examples.temperature_table(three, [0.1, 1.0, 10.0], seed=0), 24.0)
+    losses, (loss,) = panels(1)
+    curves.plot_scaled_training(loss, examples.train(BASE, task, 3, 1e-3, [1000, 1001], 24.0), task)
     assert [text.get_text() for text in loss.get_legend().get_texts()] == [
-        label_of(method) for method in examples.METHODS
+        short_label_of(method) for method in examples.METHODS
     ]
-    assert len(factor.get_lines()) == 3 and len(loss.get_lines()) == 7  # two seeds each, and the plateau
+    assert len(loss.get_lines()) == 7  # two seeds each, and the plateau
+    assert [text.get_text() for text in axis.texts][:3] == [
+        name.split(",")[0] for name in three
+    ]  # the levels of NormSoftmax
     for drawn in (figure, sweep, losses):
         drawn.draw_without_rendering()
         plt.close(drawn)

@@ -99,12 +99,14 @@ def test_errors_before_and_after(groups, runs):
     baselines = baseline_table(task, 40)
     figure = plot_errors(table, baselines)
     assert [axis.get_title(loc="left") for axis in figure.axes] == [
-        "softmax",
-        "NormSoftmax",
-        "Heat Treatment",
+        f"{BEFORE}: 6 runs",
+        f"{NEVER}: 6 runs",
     ]
-    lines = len(GREYS) + 4  # two seeds, two phases
-    assert [len(axis.lines) for axis in figure.axes] == [lines] * 3
+    lines = len(GREYS) + 3 * 3  # two seeds of each method, and their median
+    assert [len(axis.lines) for axis in figure.axes] == [lines] * 2
+    (median, *_) = [line.get_ydata() for line in figure.axes[1].lines if line.get_gid() == "median"]
+    mine = table[(table["method"] == "softmax") & (table["phase"] == NEVER)]
+    assert np.allclose(median, mine.groupby("examples")["error"].median())
     plt.close(figure)
 
 
@@ -130,8 +132,8 @@ def test_tables_and_pictures_of_leaps(runs):
     figure = plot_methods(planted, "test_loss", "test error", {"zero predictor": 1.0}, PLATEAU)
     first, second = figure.axes
     assert [axis.get_title(loc="left") for axis in figure.axes] == [
-        "softmax:\n1 of 2 leaps",
-        "NormSoftmax:\n0 of 2 leaps",
+        "softmax:\n1 of 2 leap",
+        "NormSoftmax:\n0 of 2 leap",
     ]
     assert sum(line.get_marker() == "*" for line in first.lines) == 1
     assert not any(line.get_marker() == "*" for line in second.lines)

@@ -128,9 +128,14 @@ def test_attention_tables_and_pictures(task, firsts):
     one = table.query("method == 'softmax' and step == 6 and layer == 1 and head == 2").set_index("offset")["weight"]
     expected = attention_by_offset(model_of(firsts), task.test_set(50)[0][0], 3)[0, 1]
     assert np.allclose(one[list(range(-3, 4))], expected)
-    figure = plot_attention(table)
+    figure = plot_attention(table, task.config.tokens)
     titles = [axis.get_title(loc="left") for axis in figure.axes if axis.get_title(loc="left")]
-    assert titles[:2] == [f"softmax, {BEFORE}: step 2", f"softmax, {NEVER}: step 6"] and len(titles) == 6
+    assert titles == ["softmax", "NormSoftmax", "Heat Treatment"]
+    drawn = figure.axes[0].get_images()[0].get_array()
+    assert drawn.shape == (1 + model.depth * model.heads, 7)
+    assert np.allclose(drawn[2], one.sort_index() * task.config.tokens), "the second head at the end"
+    early = table.query(f"method == 'softmax' and phase == '{BEFORE}'").groupby("offset")["weight"].mean()
+    assert np.allclose(drawn[0], early * task.config.tokens)
     plt.close(figure)
 
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -215,3 +216,12 @@ def test_below_the_temperature_the_gradient_is_at_right_angles_to_the_queries_we
         w, g = (layer.split_weight(x)[0, 0].flatten() for x in (layer.qkv.weight.detach(), layer.qkv.weight.grad))
         cosines[name] = abs(float(torch.nn.functional.cosine_similarity(w, g, dim=0)))
     assert cosines["norm_softmax"] < 1e-9 < 1e-4 < cosines["softmax"]
+
+
+def test_gain_of_even_rows_is_the_temperature_over_the_spread():
+    """Rows of tiny logits have softmax's Jacobian s P; NormSoftmax's is of the order of P / sigma."""
+    methods = lf.methods(0.125, sharp=3.0)
+    tables = [lf.std_table(methods, lf.random_rows(20, n, torch.Generator().manual_seed(0)), [1e-3, 1e-2, 1.0])
+              for n in (5, 50)]  # fmt: skip
+    gain = lf.gain_at(pd.concat(tables), 0.012)
+    assert gain.index.tolist() == [5, 50] and gain.between(0.3 * 800, 3 * 800).all()

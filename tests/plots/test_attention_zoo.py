@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 
 from eureka_lib import paths
-from eureka_lib.attention.registry import METHODS
+from eureka_lib.attention.registry import METHODS, colour_of
 from eureka_lib.claims import published, rules
+from eureka_lib.claims.registry import NOT_REPRODUCED, REPRODUCED, UNDECIDED
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.run import run
-from eureka_lib.measure.zoo import shape_table
+from eureka_lib.measure.zoo import shape_kinds, shape_table
 from eureka_lib.plots.curves import plot_follow_up, plot_shapes
-from eureka_lib.plots.intervals import plot_verdicts, verdict_table
+from eureka_lib.plots.intervals import plot_verdicts, said_of, verdict_table
+from eureka_lib.plots.style import REFERENCE
 from eureka_lib.plots.survival import plot_survivals
 from tests import planted
 
@@ -106,18 +108,25 @@ def test_shapes_are_what_the_methods_do(house_style):
     assert table["logit"].groupby(table["method"]).apply(lambda z: z.is_monotonic_increasing).all()
     figure = plot_shapes(table)
     titles = [axis.get_title(loc="left") for axis in figure.axes]
-    assert len(titles) == 12 and titles[0].startswith("NormSoftmax\nsum 1.00")
+    assert len(titles) == 12 and "NormSoftmax\nsum 1.00" in titles
+    assert shape_kinds(table)["sparsemax"] == "ignores keys, sum" and shape_kinds(table)["qr"] == "sees all rows, sum"
+    looks_away = [i for i, title in enumerate(titles) if "may look away" in title]
+    assert len(looks_away) == 3 and looks_away[2] == looks_away[0] + 2, "methods of one kind stand together"
+    colours = {axis.get_lines()[1].get_color() for axis in figure.axes}
+    assert colours == {colour_of(method) for method in weights if method != "softmax"}
 
 
 def test_survival_has_a_panel_per_method(house_style):
     figure = plot_survivals(GROUPS)
     titles = [axis.get_title(loc="left") for axis in figure.axes if axis.get_visible()]
     assert titles == [
-        "sigmoid\n10 of 10 EMs",
-        "QK-norm\n10 of 10 EMs",
-        "Sinkhorn\n0 of 10 EMs",
-        "sparsemax\n7 of 10 EMs",
-    ]
+        "sigmoid\n10 of 10 jump",
+        "QK-norm\n10 of 10 jump",
+        "sparsemax\n7 of 10 jump",
+        "Sinkhorn\n0 of 10 jump",
+    ], "the soonest first"
+    curves = [line for line in figure.axes[0].get_lines() if line.get_marker() != "|"]
+    assert [line.get_color() for line in curves] == [REFERENCE, colour_of("sigmoid")]
 
 
 def test_verdicts_are_drawn_and_tabled(house_style):
@@ -128,17 +137,19 @@ def test_verdicts_are_drawn_and_tabled(house_style):
     assert table.loc["sparsemax", "shortens"] == "undecided"
     figure, axis = plt.subplots()
     plot_verdicts(axis, rows)
-    dots = [line for line in axis.get_lines() if line.get_marker() == "o"]
-    assert [line.get_markerfacecolor() == "white" for line in dots] == [False, False, False, True]
-    assert [text.get_text() for text in axis.texts] == [
-        "yes", "yes", "yes", "no", "no", "no", "undecided", "no", "shortens?", "removes?"
-    ]  # fmt: skip
+    dots = [float(line.get_xdata()[0]) for line in axis.get_lines() if line.get_marker() == "o"]
+    assert dots == sorted(row.value for row in rows[::2]), "the soonest on top"
+    marks = [text.get_gid() for text in axis.texts if text.get_gid()]
+    assert marks[:4] == [REPRODUCED, REPRODUCED, UNDECIDED, NOT_REPRODUCED]
+    assert marks[4:] == [REPRODUCED, *[NOT_REPRODUCED] * 3]
+    assert said_of(rows) == "2 of 4 methods shorten softmax's plateau, 1 do not; 1 remove it"
 
 
 def test_intervals_that_few_runs_leave_open_end_at_the_edge(house_style):
     """As at profile smoke, where two runs a method can reject nothing."""
     rows = rules.judge_zoo({method: runs[-2:] for method, runs in GROUPS.items()})
     assert all(row.interval == (0, np.inf) for row in rows)
+    assert said_of(rows) == "Softmax has no plateau here. Of 4 methods 0 are surely sooner, 0 later"
     figure, axis = plt.subplots()
     plot_verdicts(axis, rows)
     figure.draw_without_rendering()
@@ -155,6 +166,11 @@ def test_the_follow_ups_table_has_both_sides(house_style):
     drawn = {line.get_label(): list(line.get_ydata()) for line in left.get_lines()}
     assert drawn["QR"] == [0.664, 0.729, 0.612]  # rates ascend
     assert sum(line.get_marker() == "." for line in right.get_lines()) == 8
+    assert [text.get_text() for text in right.texts if text.get_gid()] == ["1/2", "1/2"]
+    said = published.most_jumps(published.follow_up_table(groups))
+    assert said == "Most jumps over all learning rates: here QR, 2 of 4; published QR, 8 of 15"
+    nobody = published.follow_up_table(table_group(softmax=[NEVER], qr=[NEVER]))
+    assert published.most_jumps(nobody).startswith("Most jumps over all learning rates: here none in 4 runs;")
 
 
 # --- yours -----------------------------------------------------------------------------------------------------------

@@ -14,11 +14,11 @@ from eureka_lib.experiments import defaults, profiles
 from eureka_lib.experiments.run import run
 from eureka_lib.experiments.sweep import sweep
 from eureka_lib.measure.runs import describe_run, run_table, tidy
-from eureka_lib.measure.tasks import batch_table
+from eureka_lib.measure.tasks import batch_table, clearest
 from eureka_lib.plots.live import LiveCurve
 from eureka_lib.plots.page import Page
-from eureka_lib.plots.samples import plot_batch
-from eureka_lib.plots.seeds import plot_loss, plot_seeds
+from eureka_lib.plots.samples import NOT_EQUAL, plot_steps
+from eureka_lib.plots.seeds import mark_budget, plot_loss, plot_seeds
 from eureka_lib.plots.style import panels, use_style
 from eureka_lib.plots.survival import plot_survival
 
@@ -176,9 +176,18 @@ def test_every_seed_is_a_line_and_every_moment_a_star(runs):
 def test_survival_counts_runs_and_marks_the_censored(runs):
     figure, (axis,) = panels(1)
     plot_survival(axis, {"softmax": runs[:2], "resnet9": runs[2:]})
-    labels = [text.get_text() for text in axis.get_legend().get_texts()]
-    assert labels == ["ViT, softmax:\n0 of 2 EMs", "ResNet9:\n0 of 1 EMs"]
+    labels = {text.get_text(): text.xy[1] for text in axis.texts}
+    assert list(labels) == ["ViT, softmax:\n2 of 2 wait", "ResNet9 (width 4):\n1 of 1 wait"]
+    assert labels["ResNet9 (width 4):\n1 of 1 wait"] - labels["ViT, softmax:\n2 of 2 wait"] > 0.1, "side by side"
     assert sum(len(line.get_xdata()) for line in axis.get_lines() if line.get_marker() == "|") == 3
+
+
+def test_a_budget_is_marked_where_the_axis_goes_on(runs):
+    figure, (axis,) = panels(1)
+    for end, marked in ((12, []), (24, ["budget ends"])):
+        axis.set_xlim(0, end)
+        mark_budget(axis, runs)
+        assert [text.get_text() for text in axis.texts] == marked
 
 
 def test_run_table_and_sentence(runs):
@@ -188,14 +197,31 @@ def test_run_table_and_sentence(runs):
     assert "no Eureka-moment by step 12" in describe_run(runs[0])
 
 
-def test_pictures_of_a_batch():
+def test_both_steps_of_each_sample_stand_at_its_picture():
     task = profiles.get("smoke").live.build_task()
-    batch = task.sample(torch.Generator().manual_seed(0), 6)
-    figure = plot_batch(batch, 4)
-    assert len(figure.axes) == 4
+    batch = clearest(task.sample(torch.Generator().manual_seed(0), 200), 2)
+    assert batch.same.tolist() == [True, True, False, False]
+    assert (batch.cells[:, 1] != batch.cells[:, 2]).all(), "else it would not matter which one is read"
+    figure = plot_steps(batch, task)
+    for i, axis in enumerate(figure.axes):
+        first, *targets, last = batch.cells[i].tolist()
+        assert axis.get_title(loc="left") == f"1. compare: {first} {'=' if i < 2 else NOT_EQUAL} {last}"
+        read = f"2. read {'top right' if i < 2 else 'bottom left'}: {targets[i // 2]}"
+        assert axis.get_xlabel() == read and batch.labels[i] == targets[i // 2]
+        assert sorted(patch.get_gid() for patch in axis.patches) == ["indicator", "indicator", "target"]
     table = batch_table(batch)
-    for i in range(6):
+    for i in range(4):
         assert table.loc[i, table.loc[i, "target"]] == table.loc[i, "label"]
+
+
+def test_clearest_are_those_that_look_like_their_class():
+    task = profiles.get("smoke").live.build_task()
+    batch = task.sample(torch.Generator().manual_seed(0), 200)
+    noisy = torch.arange(200) % 2 == 0
+    blurred = torch.where(noisy[:, None, None, None], batch.images.flip(-1).flip(-2), batch.images)
+    pixels = {tuple(image.flatten().tolist()) for image in blurred[~noisy]}
+    chosen = clearest(replace(batch, images=blurred), 10)
+    assert sum(tuple(image.flatten().tolist()) in pixels for image in chosen.images) > 15
 
 
 def test_live_curve_follows_a_run_and_changes_nothing(runs, store, capsys):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from eureka_lib.analysis import forecast
-from eureka_lib.analysis.forecast import PREDICTORS, QUESTIONS, SIGNS
+from eureka_lib.analysis.forecast import PREDICTORS, QUESTIONS, SIGNS, WHEN
 from eureka_lib.experiments import profiles
 from eureka_lib.experiments.profiles import FITTING, HELD_OUT
 from eureka_lib.measure import forecasts
@@ -42,11 +42,18 @@ def test_runs_are_coloured_by_their_fate_and_seen_up_to_the_horizon():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(RUN_COLOURS)
 
 
-def test_every_run_is_a_mark_in_every_panel():
+def test_every_run_is_a_mark_in_every_panel(judged):
     table = pd.concat([signs(12, 1), signs(9, 0)], ignore_index=True)
-    figure = plot_signs(table)
-    assert len(figure.axes) == len(SIGNS)
-    for axis, sign in zip(figure.axes, SIGNS, strict=True):
+    figure = plot_signs(table, judged)
+    scores = judged[judged["question"] == WHEN].set_index("predictor").loc[list(SIGNS)]
+    ordered = scores.sort_values("value", ascending=False)
+    assert ordered.index[0] == "test loss" and len(figure.axes) == len(SIGNS)
+    titles = [axis.get_title(loc="left") for axis in figure.axes]
+    assert titles == [f"{value:.0%} ranked rightly" for value in ordered["value"]]
+    assert [axis.patch.get_gid() == "guess" for axis in figure.axes] == [
+        low <= 0.5 <= high for low, high in ordered[["low", "high"]].to_numpy()
+    ]
+    for axis, sign in zip(figure.axes, ordered.index, strict=True):
         marks = [xy for line in axis.get_lines() for xy in line.get_xydata().tolist()]
         assert sorted(marks) == sorted(table[[sign, "step"]].astype(float).to_numpy().tolist())
         hollow = [line for line in axis.get_lines() if line.get_marker() == "^"]
@@ -55,7 +62,9 @@ def test_every_run_is_a_mark_in_every_panel():
 
 def test_scores_are_the_tables(judged):
     figure = plot_scores(judged)
-    assert [axis.get_title(loc="left") for axis in figure.axes] == [f"{name} the EM comes" for name in QUESTIONS]
+    assert [axis.get_title(loc="left") for axis in figure.axes] == [
+        f"{name} the Eureka-moment comes" for name in QUESTIONS
+    ]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(PREDICTORS)
     for axis, question in zip(figure.axes, QUESTIONS, strict=True):
         rows = judged[judged["question"] == question]
@@ -71,7 +80,10 @@ def test_scores_are_the_tables(judged):
 def test_pictures_of_runs_without_any_em():
     """As at profile smoke: nothing to compare, and still pictures."""
     none = {seed: signs(6, seed).assign(EM=False, step=100) for seed in (0, 1)}
-    figure = plot_scores(forecast.judge(none[1], none[0]))
+    judged = forecast.judge(none[1], none[0])
+    figure = plot_scores(judged)
     assert len(figure.axes) == 2
     figure.canvas.draw()
-    plot_signs(pd.concat(none.values())).canvas.draw()
+    figure = plot_signs(pd.concat(none.values()), judged)
+    figure.canvas.draw()
+    assert {axis.get_title(loc="left") for axis in figure.axes} == {"no pairs"}

@@ -18,16 +18,20 @@ ROW = torch.tensor([2.0, 1.0, 0.0, -1.0, -2.0], dtype=torch.float64) / 2**0.5
 pytestmark = pytest.mark.usefixtures("house_style")
 
 
-def test_plotted_values_are_the_tables():
+@pytest.mark.parametrize(("kind", "bands"), [("entropy", 2), ("jacobian", 0)])
+def test_plotted_values_are_the_tables(kind, bands):
     table = lf.std_table(METHODS, lf.random_rows(6, 5, torch.Generator().manual_seed(1)), [0.1, 1.0, 10.0])
     figure, axes = panels(1)
-    curves.plot_against_std(axes, table, "entropy", SCALE)
+    curves.plot_against_std(axes, table, kind, SCALE, (0.05, 0.2))
     lines = {line.get_label(): line for line in axes[0].get_lines()}
     for method in METHODS:
         one = table[table["method"] == method]
-        assert lines[lf.label_of(method)].get_ydata().tolist() == one["entropy_median"].tolist()
+        assert lines[lf.label_of(method)].get_ydata().tolist() == one[f"{kind}_median"].tolist()
         assert lines[lf.label_of(method)].get_color() == colour_of(method)
     assert {"$1/s$", "$\\sqrt{1/s}$"} == {text.get_text() for text in axes[0].texts}
+    assert len(axes[0].collections) == bands
+    (start,) = axes[0].patches
+    assert (start.get_x(), start.get_width()) == pytest.approx((0.05, 0.15))
 
 
 def test_divisors_are_plotted_with_a_dot_at_each_crossover():

@@ -1,5 +1,6 @@
 """The gallery, the tables and the times of the tasks, on histories whose answer is known."""
 
+from collections import Counter
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -8,9 +9,11 @@ import pytest
 
 from eureka_lib.benchmark import search
 from eureka_lib.experiments import profiles
+from eureka_lib.measure.runs import setting_of
 from eureka_lib.measure.tasks import SAMPLES, baseline_table, run_table, sample_table, task_table, tidy
 from eureka_lib.plots.samples import plot_gallery
 from eureka_lib.plots.seeds import plot_tasks
+from eureka_lib.plots.style import SMALLEST, smallest_text
 from eureka_lib.plots.times import plot_task_times
 from eureka_lib.store import Run
 from eureka_lib.tasks.variants import TASKS
@@ -48,8 +51,12 @@ def test_gallery_shows_every_task_with_its_rule(built):
     assert titles == [name.replace("_", " ") for name in TASKS]
     assert all(len(block.axes) == SAMPLES for block in figure.subfigs)
     figure.draw_without_rendering()
-    framed = {block.get_suptitle(): sum(len(axis.patches) for axis in block.axes) for block in figure.subfigs}
-    assert framed.pop("indicators only") == 0 and set(framed.values()) == {SAMPLES}
+    marks = {block.get_suptitle(): Counter(patch.get_gid() for axis in block.axes for patch in axis.patches)
+             for block in figure.subfigs}  # fmt: skip
+    assert marks.pop("indicators only") == {"indicator": 2 * SAMPLES}
+    assert marks.pop("position as indicator") == {"target": SAMPLES}
+    assert all(found == {"indicator": 2 * SAMPLES, "target": SAMPLES} for found in marks.values())
+    assert smallest_text(figure) >= SMALLEST
     plt.close(figure)
     table = sample_table(built, seed=0)
     assert len(table) == len(TASKS) * SAMPLES and table["words"].str.contains("label").all()
@@ -77,7 +84,7 @@ def test_times_hold_every_run_hollow_if_censored(networks):
     plot_task_times(axis, networks)
     marks = [line for line in axis.get_lines() if line.get_marker() == "o" and len(line.get_xdata())]
     assert len(marks) == 12
-    hollow = [line.get_xdata()[0] for line in marks if line.get_markerfacecolor() == "none"]
+    hollow = [line.get_xdata()[0] for line in marks if line.get_gid() == "censored"]
     assert hollow == [1000]
     plt.close(figure)
 
@@ -87,11 +94,23 @@ def test_curves_and_their_data(networks, built):
     figure = plot_tasks(networks, tasks)
     assert [axis.get_visible() for axis in figure.axes] == [True, True]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["ViT, softmax", "ResNet9", "derived plateau"]
+    assert labels == ["ViT, softmax", "ResNet9 (width 8)", "derived plateau"]
+    lines = [line.get_visible() for axis in figure.axes for line in axis.get_lines() if line.get_linestyle() == "--"]
+    assert lines == [True, False], "what is solved in one step has no plateau"
+    grounds = [axis.get_facecolor()[0] for axis in figure.axes]
+    assert grounds[0] == 1 > grounds[1]
+    assert not figure.axes[0].texts, "all budgets end where the axis does"
     plt.close(figure)
     table = tidy(networks)
     assert len(table) == 12 * 21 and set(table["task"]) == {"two_step", "targets_only"}
     assert len(run_table(networks)) == 12
+
+
+def test_the_setting_counts_tasks_once(networks):
+    runs = [run for by_task in networks.values() for runs in by_task.values() for run in runs]
+    assert setting_of(runs).startswith("digits, 4 tokens / digits, learning rate 0.002, 40 steps, 3 seeds each")
+    third = [fake(network, "same_colour", 0, 100) for network in networks]
+    assert setting_of(runs + third).startswith("3 tasks, ")
 
 
 def sources_of(experiment):

@@ -24,7 +24,7 @@ from eureka_lib.run_all.gallery.entries import Entry, gather, pages
 from eureka_lib.run_all.gallery.links import links_from, relink
 from eureka_lib.run_all.gallery.render import TEMPLATES, to_html
 
-HERO, SCORECARD = "01_training_loss", "15_scorecard"  # the figures of the first screen
+HERO, SCORECARD = "01_the_phenomenon", "15_scorecard"  # the figures of the first screen
 
 
 def build(folder: Path, notebooks: Path, profile: str) -> Path | None:
