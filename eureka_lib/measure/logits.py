@@ -103,8 +103,8 @@ def std_table(rows_of: Mapping[str, WeightsOf], unit_rows: Tensor, stds: Sequenc
 
 def gain_at(table: pd.DataFrame, spread: float) -> pd.Series:
     """How many times softmax's median Jacobian NormSoftmax's has at about that spread, by the number of keys."""
-    near = table.loc[(np.log(table["spread"] / spread).abs()).groupby([table["keys"], table["method"]]).idxmin()]
-    sizes = near.pivot(index="keys", columns="method", values="jacobian_median")
+    away = np.log(table["spread"] / spread).abs()
+    sizes = table[away == away.min()].pivot(index="keys", columns="method", values="jacobian_median")
     return sizes["norm_softmax"] / sizes["softmax"]
 
 

@@ -15,7 +15,7 @@ from loky import cpu_count
 from threadpoolctl import threadpool_limits
 
 from eureka_lib.analysis import probes
-from eureka_lib.analysis.probes import OUTPUT, Place, Samples
+from eureka_lib.analysis.probes import ALL_TOKENS, OUTPUT, Place, Samples
 from eureka_lib.experiments.pools import InProcess, Workers
 from eureka_lib.measure.subjects import Subject
 from eureka_lib.progress import Progress
@@ -124,6 +124,15 @@ def answers(table: pd.DataFrame, question: str) -> pd.DataFrame:
     rows = rows.assign(asked=rows["asked"].map(group_of))
     keys = ["question", "seed", "step", "layer", "part", "tokens", "asked", "probe"]
     return rows.groupby(keys, sort=False).mean().reset_index()
+
+
+def readings(rows: pd.DataFrame, subject: Subject, asked: str, kind: str = "linear", column: str = "accuracy") -> str:
+    """A subject's probes at the last block, on all tokens, half-way to its moment and at its end, in words."""
+    at = rows[(rows["seed"] == subject.seed) & (rows["tokens"] == ALL_TOKENS)]
+    at = at[(at["asked"] == asked) & (at["probe"] == kind)]
+    at = at[at["layer"] == at["layer"].max()].set_index("step")[column]
+    half, end = (at.iloc[abs(at.index - step).argmin()] for step in (subject.halfway, subject.end))
+    return f"{asked} {half:.2f}, then {end:.2f}"
 
 
 def accuracies(rows: pd.DataFrame, steps: Mapping[int, int], asked: str, tokens: str) -> list[float]:

@@ -89,13 +89,13 @@ def setting_of(runs: Sequence[Run]) -> str:
     """
     if not runs:
         return ""
-    tasks = dict.fromkeys((run.config["task"]["name"], _subject(run.config)) for run in runs)
-    subjects = list(dict.fromkeys(subject for _, subject in tasks))
+    subjects = list(dict.fromkeys(_subject(run.config) for run in runs))
+    tasks = {run.config["task"]["name"] for run in runs}
     training = [run.config["training"] for run in runs]
     unseeded = [{name: value for name, value in run.config.items() if not name.endswith("_seed")} for run in runs]
     sizes = Counter(map(str, unseeded)).values()
     return ", ".join([
-        " / ".join(subjects) if len(subjects) < 3 else f"{len(tasks)} tasks",
+        " / ".join(subjects) if len(tasks) < 3 else f"{len(tasks)} tasks",
         f"learning rate {_span(one['learning_rate'] for one in training)}",
         f"{_span(one['steps'] for one in training)} steps",
         f"{_span(sizes)} seed" + "s" * (max(sizes) > 1) + " each" * (len(sizes) > 1),

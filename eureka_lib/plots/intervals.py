@@ -84,7 +84,7 @@ def plot_verdicts(axis: Axes, rows: Sequence[Row]) -> None:
     pairs = sorted(zip(rows[::2], rows[1::2], strict=True), key=lambda pair: pair[0].value)
     first = [row for row, _ in pairs]
     plot_over_softmax(axis, [row.part for row in first], [row.value for row in first], [row.interval for row in first])
-    for x, word, column in zip((1.07, 1.23), ("shortens?", "removes?"), zip(*pairs, strict=True), strict=True):
+    for x, word, column in zip((1.06, 1.18), ("shortens?", "removes?"), zip(*pairs, strict=True), strict=True):
         note = {"xycoords": ("axes fraction", "data"), "ha": "center", "va": "center", "annotation_clip": False}
         axis.annotate(word, (x, -0.9), fontsize=8, **note)
         for y, row in enumerate(column):

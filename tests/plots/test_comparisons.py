@@ -44,6 +44,16 @@ def test_times_show_every_run_hollow_where_censored():
     assert [text.get_text() for text in axis.texts] == ["12 of 20", "20 of 20"]
 
 
+def test_many_that_wait_stand_beside_each_other():
+    figure, axis = plt.subplots()
+    plot_times(axis, {"softmax": group("softmax", *[9999] * 25)})
+    figure.draw_without_rendering()
+    rings = [line for line in axis.get_lines() if line.get_gid() == "censored"]
+    places = [line.get_transform().transform(line.get_xydata())[0] for line in rings]
+    assert len({round(x, 3) for x, _ in places}) == 3 and len(rings) == 25
+    assert all(axis.bbox.x0 < x < axis.bbox.x1 for x, _ in places)
+
+
 def test_methods_get_a_panel_each():
     figure = plot_methods(
         {"softmax": SLOW, "norm_softmax": QUICK, "heat_treatment": group("heat_treatment", 100)},

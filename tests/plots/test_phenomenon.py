@@ -67,7 +67,9 @@ def test_a_story_names_only_what_happened(found):
     flat, up = [0.1, 0.3] + [0.55] * 9, [0.1, 0.3] + [0.55] * 5 + [0.95] * 4
     stuck, jumper = with_accuracy(found[1], flat), with_accuracy(found[0], up)
     figure, (left, right) = plt.subplots(1, 2)
-    plot_story(left, [jumper, stuck], jumper, TASK)
+    plot_story(left, [jumper, stuck], replace(jumper), TASK)  # the same run, loaded again
+    widths = [line.get_linewidth() for line in left.get_lines() if len(line.get_xdata()) > 2]
+    assert widths[0] > 2 > widths[1], "bold"
     plateau = "The plateau: both targets are read,\nwhich of them counts is guessed.\nDerived: 0.1 + 0.9 / 2 = 0.55"
     assert texts(left) == [plateau, "Eureka-moment", "1 of 2 still waits"]
     assert [star.get_xdata()[0] for star in left.get_lines() if star.get_gid() == "moment"] == [28]

@@ -1,7 +1,7 @@
 """Probes as lines, maps and marks: the drawn values are the table's."""
 
 from eureka_lib.analysis.probes import ALL_TOKENS
-from eureka_lib.measure.probes import accuracies, answers
+from eureka_lib.measure.probes import accuracies, answers, readings
 from eureka_lib.plots import probes
 from eureka_lib.plots.maps import plot_probes
 
@@ -9,14 +9,17 @@ from eureka_lib.plots.maps import plot_probes
 def test_plotted_values_are_the_tables(probed):
     found = answers(probed.table, "training")
     figure = probes.plot_training(found, [probed.subject], probed.subject.experiment.build_task())
-    drawn = [list(line.get_ydata()) for line in figure.axes[1].get_lines()]
-    expected = found.query("layer == 2 and tokens == 'what the head reads' and asked == 'label'")["accuracy"].tolist()
-    assert expected in drawn and probed.subject.run.history["test_accuracy"].tolist() in drawn
+    drawn = [list(line.get_ydata()) for line in figure.axes[0].get_lines()]
+    where = "layer == 2 and tokens == 'all tokens' and probe == 'linear' and asked == 'indicators'"
+    assert found.query(where)["accuracy"].tolist() in drawn
+    assert probed.subject.run.history["test_accuracy"].tolist() in drawn
     codes = answers(probed.table, "code")
     figure = probes.plot_codes(codes, [probed.subject])
-    row = codes.query("tokens == 'all tokens' and asked == 'targets' and step == 20").iloc[0]
+    row = codes.query("tokens == 'all tokens' and asked == 'indicators' and step == 20").iloc[0]
     lines = [line.get_ydata() for line in figure.axes[0].get_lines() if len(line.get_xdata()) == 2]
     assert any(line[-1] == row["online"] / row["uniform"] for line in lines)
+    end = found.query(where + " and step == 20")["accuracy"].item()
+    assert readings(found, probed.subject, "indicators").endswith(f"then {end:.2f}")
 
 
 def test_map_writes_the_accuracies_and_leaves_constant_classes_blank(probed):
@@ -33,8 +36,12 @@ def test_map_writes_the_accuracies_and_leaves_constant_classes_blank(probed):
 
 
 def test_every_figure_can_be_drawn(probed):
-    assert len(probes.plot_layers(answers(probed.table, "training"), [probed.subject, probed.subject]).axes) == 4
-    assert len(probes.plot_checks(answers(probed.table, "checks"), {"start": 0, "end": 20}).axes) == 8
+    assert len(probes.plot_layers(answers(probed.table, "training"), probed.subject).axes) == 2
+    checks = answers(probed.table, "checks")
+    axis = probes.plot_checks(checks, {"start": 0, "end": 20}).axes[0]
+    where = "tokens == 'all tokens' and probe == 'linear' and asked == 'indicators' and step == 0"
+    first = checks.query(where).iloc[0]
+    assert axis.patches[0].get_height() == first["accuracy"] - first["control"]
     figure = probes.plot_every_run(answers(probed.table, "claims"), [probed.subject])
     marks = [line for line in figure.axes[0].get_lines() if line.get_label() == "end"]
     steps = {probed.subject.seed: 20}

@@ -9,6 +9,7 @@ import pytest
 
 from eureka_lib.benchmark import search
 from eureka_lib.experiments import profiles
+from eureka_lib.measure.runs import setting_of
 from eureka_lib.measure.tasks import SAMPLES, baseline_table, run_table, sample_table, task_table, tidy
 from eureka_lib.plots.samples import plot_gallery
 from eureka_lib.plots.seeds import plot_tasks
@@ -103,6 +104,13 @@ def test_curves_and_their_data(networks, built):
     table = tidy(networks)
     assert len(table) == 12 * 21 and set(table["task"]) == {"two_step", "targets_only"}
     assert len(run_table(networks)) == 12
+
+
+def test_the_setting_counts_tasks_once(networks):
+    runs = [run for by_task in networks.values() for runs in by_task.values() for run in runs]
+    assert setting_of(runs).startswith("digits, 4 tokens / digits, learning rate 0.002, 40 steps, 3 seeds each")
+    third = [fake(network, "same_colour", 0, 100) for network in networks]
+    assert setting_of(runs + third).startswith("3 tasks, ")
 
 
 def sources_of(experiment):
