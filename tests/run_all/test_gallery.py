@@ -212,7 +212,8 @@ def test_without_figures_there_is_no_page(tmp_path):
 
 def test_a_figure_has_the_words_that_stand_before_it(tmp_path):
     cells = [new_markdown_cell("# Title\n\n**The claim.** *So* it is.\n\nMore."), new_code_cell("data"),
-             new_markdown_cell("## Look: first\n\nRead $x$ so.\n\nAnd so."), new_code_cell('save(figure, "03_one")'),
+             new_markdown_cell("## Look: first\n\nRead $x$ so.\n\nAnd so.\n\n[the committed figure](../03_one.png)"),
+             new_code_cell('save(figure, "03_one")'),
              new_markdown_cell("## Look\n\nOtherwise."), new_code_cell('save(figure, "03_two_words", 1)')]  # fmt: skip
     nbformat.write(new_notebook(cells=cells), tmp_path / "03_small.ipynb")
     for name in ("03_two_words", "03_one"):
@@ -250,3 +251,9 @@ def test_a_notebooks_page_fetches_nothing(tmp_path):
     assert links <= {a["href"] for a in page.select("a")}
     assert page.select("h2 math msub") and page.select('math[display="block"] mfrac') and page.select("summary math")
     assert notebook.cells[1].outputs[0].metadata == {}, "the notebook itself stays as it is"
+
+
+def test_a_picture_in_a_notebooks_words_is_found_from_its_page(tmp_path):
+    link_to = links_from(tmp_path / "figures" / "notebooks", tmp_path / "notebooks")
+    html = render.to_html("![alt](../figures/01_a.png)", link_to)
+    assert 'src="../01_a.png"' in html and 'alt="alt"' in html

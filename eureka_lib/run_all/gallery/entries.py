@@ -89,8 +89,9 @@ def _title(texts: list[str], source: Path) -> str:
 
 
 def _paragraphs(text: str) -> list[str]:
-    """Those of a piece of Markdown, without its headings."""
-    return [part for part in re.split(r"\n\s*\n", HEADING.sub("", text).strip()) if part.strip()]
+    """Those of a piece of Markdown, without its headings and without the link to the figure, which stands there."""
+    parts = re.split(r"\n\s*\n", HEADING.sub("", text).strip())
+    return [part for part in parts if part.strip() and not part.startswith("[the committed figure](")]
 
 
 def _chapter(folder: Path, source: Path, figures: dict[str, dict]) -> Chapter:

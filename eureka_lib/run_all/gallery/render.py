@@ -47,6 +47,10 @@ class Renderer(IPythonRenderer):
         """A link, where ``link_to`` says."""
         return super().link(text, self.link_to(url), title)
 
+    def image(self, text: str, url: str, title: str | None = None) -> str:
+        """A picture in the text, from there."""
+        return super().image(text, self.link_to(url), title)
+
 
 def to_html(markdown: str, link_to: Callable[[str], str] = str) -> str:
     """A piece of Markdown as HTML, without anchors at its headings."""
