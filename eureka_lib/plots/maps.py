@@ -202,7 +202,7 @@ def _draw_map(axis: Axes, rows: pd.DataFrame) -> None:
     )
     words = number.map(lambda value: f"{value:.2f}".removeprefix("0"))
     sns.heatmap(colour, annot=words, fmt="", cmap="cividis", vmin=0, vmax=1, ax=axis, cbar=False,
-                annot_kws={"fontsize": 7})  # fmt: skip
+                annot_kws={"fontsize": SMALLEST})  # fmt: skip
     make_readable(axis)
     borders = np.flatnonzero(np.diff(rows.drop_duplicates("place")["layer"])) + 1
     axis.hlines(borders, *axis.get_xlim(), color="white", lw=2.5)
