@@ -13,6 +13,7 @@ from eureka_lib.experiments import defaults
 from eureka_lib.run_all.__main__ import main
 
 ALL = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
+README = (paths.ROOT / "README.md").read_text()
 NOTEBOOKS = [path for path in ALL if path.name[0].isdigit()]  # the others are pages of words: test_pages.py
 of_all = pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem, indirect=True)
 
@@ -81,6 +82,33 @@ def test_its_setup_makes_the_page_that_all_its_products_go_to(path, notebook):
     text = "\n".join(cell.source for cell in code_cells(notebook))
     assert f'page = Page("{path.stem}", globals())' in setup and "page.save(" in text
     assert not re.search(r"\b(figures|registry)\.save\(", text)
+
+
+def test_its_first_cell_shows_its_figure_and_says_how_long_it_takes(path, notebook):
+    title = notebook.cells[0].source
+    (figure,) = re.findall(r"!\[[^\]]+\]\(\.\./figures/(\w+\.png)\)", title)
+    assert figure[:2] == path.stem[:2] and (paths.ROOT / "figures" / figure).exists()
+    (minutes,) = re.findall(rf"\(notebooks/{path.stem}\.ipynb\).* \| ([\d.]+) \|$", README, re.MULTILINE)
+    assert f"*About {minutes} minutes on two cores" in title, "as README's list of notebooks has it"
+
+
+def test_each_of_its_figures_is_linked_before_it_is_made(notebook):
+    for i, cell in enumerate(notebook.cells):
+        before = next(other.source for other in notebook.cells[i::-1] if other.cell_type == "markdown")
+        if cell.cell_type == "code" and "page.save(" in cell.source:
+            (name,) = re.findall(r'page\.save\(.+?, "(\w+)"', cell.source)
+            assert f"[the committed figure](../figures/{name}.png)" in before, cell.id
+
+
+def test_its_predictions_take_few_words(notebook):
+    """At most 120 a cell, without formulas and what is folded."""
+    predicting = False
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            if cell.source.startswith("## "):
+                predicting = cell.source.startswith("## Predict")
+            text = re.sub(r"<details>.*?</details>|\$\$.*?\$\$|\$[^$]+\$", "", cell.source, flags=re.DOTALL)
+            assert not predicting or len(text.split()) <= 120, cell.id
 
 
 def test_the_runner_leaves_pictures_and_a_page_and_again_or_played_the_record_stays(tmp_path, monkeypatch, capsys):
