@@ -21,6 +21,7 @@ from eureka_lib.plots.style import PLOT_WIDTH, derived_line
 from eureka_lib.tasks.two_step import TwoStepTask
 
 DPI = 110
+SHARP = 2  # pixels of a picture for one of the page: displays are dense
 REPLAY, FRAMES = 10.0, 50  # a stored run's curve: seconds, pictures
 
 
@@ -78,7 +79,7 @@ class Screen:
         self.figure, self.moving = figure, moving
         for artist in moving:
             artist.set_animated(True)  # not painted with the rest
-        figure.set_dpi(DPI)
+        figure.set_dpi(SHARP * DPI)
         self.canvas = FigureCanvasAgg(figure)
         self.canvas.draw()
         self.still = self.canvas.copy_from_bbox(figure.bbox)
@@ -99,7 +100,8 @@ def knobs_above(
     """``knobs`` above the ``figure``; ``show``, called with their values, turns its ``moving`` artists to them."""
     show(*(knob.value for knob in knobs))
     screen = Screen(figure, moving)
-    picture = ipywidgets.Image(value=screen.frame(), format="png")
+    width = f"{DPI * figure.get_size_inches()[0]:.0f}px"
+    picture = ipywidgets.Image(value=screen.frame(), format="png", layout={"width": width})
 
     def redraw(_) -> None:
         show(*(knob.value for knob in knobs))

@@ -19,7 +19,7 @@ from eureka_lib import paths, provenance
 from eureka_lib.claims import registry, scorecard
 from eureka_lib.experiments import defaults, profiles
 from eureka_lib.measure.runs import setting_of
-from eureka_lib.plots.errors import fold_tracebacks
+from eureka_lib.plots import session
 from eureka_lib.plots.style import headline, smallest_text, use_style
 from eureka_lib.store import RESULTS_VERSION, Run
 from eureka_lib.validation import check_choice
@@ -39,7 +39,7 @@ class Page:
         self.notebook = check_choice("notebook of notebooks/defaults.json", notebook, known)
         self.profile = profiles.get(namespace["profile"]).name
         use_style()
-        fold_tracebacks()
+        session.prepare()
         self._namespace, self._defaults = namespace, known[notebook]
         self.played: dict[str, object] = {}  # the parameters that are, or have been, other than their defaults
         self._note_played()

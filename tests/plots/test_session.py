@@ -1,10 +1,10 @@
-"""An error of a reader's value is one line in a notebook, with its traceback folded; it still is an error."""
+"""A reader's session: an error of a value is one line, its traceback folded, and still an error; pictures are sharp."""
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
-from eureka_lib.plots import errors
+from eureka_lib.plots import session
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def run(shell, cell):
 def test_one_line_and_the_rest_folded(shell, monkeypatch, headless):
     if headless:
         monkeypatch.setenv("EUREKA_HEADLESS", "1")
-    errors.fold_tracebacks()
+    session.prepare()
     error, said, folded = run(shell, "from eureka_lib.validation import check_whole\ncheck_whole('seeds', 2e3)")
     assert isinstance(error, TypeError) and "did you mean 2000?" in said
     assert bool(folded) != headless and ("Traceback" in said) == headless
@@ -36,6 +36,16 @@ def test_one_line_and_the_rest_folded(shell, monkeypatch, headless):
 
 
 def test_other_errors_are_as_ever(shell):
-    errors.fold_tracebacks()
+    session.prepare()
     error, said, folded = run(shell, "1 / 0")
     assert isinstance(error, ZeroDivisionError) and "Traceback" in said and not folded
+
+
+@pytest.mark.parametrize("headless", [False, True])
+def test_pictures_are_sharp_where_somebody_looks_on(shell, monkeypatch, headless):
+    asked = []
+    monkeypatch.setattr(session, "set_matplotlib_formats", asked.append)
+    if headless:
+        monkeypatch.setenv("EUREKA_HEADLESS", "1")
+    session.prepare()
+    assert asked == ([] if headless else ["retina"])

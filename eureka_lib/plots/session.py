@@ -1,7 +1,7 @@
-"""An error in a notebook: its line first, and the way to it folded below.
+"""What a notebook is like for somebody who looks on; where nobody does, and outside a notebook, all is as ever.
 
-For errors of the values that a reader gives (ValueError and TypeError), whose line says what was allowed; where nobody
-looks on, and outside a notebook, errors are as ever.
+Pictures are sharp on dense displays. An error of a value that a reader gives (ValueError and TypeError), whose line
+says what was allowed, has that line first, and the way to it folded below.
 """
 
 import html
@@ -9,14 +9,16 @@ import traceback
 
 from IPython import get_ipython
 from IPython.display import HTML, display
+from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from eureka_lib import progress
 
 
-def fold_tracebacks() -> None:
-    """From now on show this notebook's ValueErrors and TypeErrors folded."""
+def prepare() -> None:
+    """From now on draw sharply, and fold ValueErrors and TypeErrors."""
     if (shell := get_ipython()) and not progress.headless():
         shell.set_custom_exc((ValueError, TypeError), _folded)
+        set_matplotlib_formats("retina")
 
 
 def _folded(shell, kind, value, trace, tb_offset=None) -> list[str]:
