@@ -70,7 +70,7 @@ def plot_film(film: Film) -> tuple[Figure, dict[str, int]]:
     curves, rows = _layout(figure, film, len(moments))
     for letter, (name, step), axes in zip("abcd", moments.items(), rows, strict=True):
         draw_strip(axes, film, film.steps.index(step), titles=letter == "a")
-        axes[0].set_ylabel(f"{letter}: {name}\nstep {step}", fontsize=8)
+        axes[0].set_ylabel(f"{letter}: {name}\nstep {step:,}", fontsize=8, rotation=0, ha="right", va="center")
         for axis in curves:
             axis.axvline(step, color=DERIVED, lw=0.8, zorder=0)
             axis.annotate(letter, (step, 1), (0, 2), ("data", "axes fraction"), "offset points", ha="center",

@@ -127,7 +127,8 @@ def small_panels(names: Iterable[str], columns: int, height: float) -> tuple[Fig
 def legend_below(axis: Axes) -> None:
     """One legend for all panels, under the figure, of what is drawn on one of them."""
     handles, labels = axis.get_legend_handles_labels()
-    columns = len(labels) if len(labels) < 5 else 3
+    letters = sum(map(len, labels)) + 8 * len(labels)  # with their lines and the gaps between them
+    columns = ceil(len(labels) / ceil(letters / (11.5 * axis.figure.get_figwidth())))
     axis.figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=2.6)
 
 
