@@ -213,6 +213,9 @@ def test_the_gallery_is_whole_and_its_links_lead_somewhere(page, figures):
     page.get_by_role("link", name="The notebook 00").click()
     page.wait_for_url("**/notebooks/00_start_here.html")
     assert page.locator("math").count() >= 5
+    page.set_viewport_size({"width": 600, "height": 800})
+    wide = "pre => pre.scrollWidth > pre.clientWidth + 1"
+    assert not page.evaluate(f"[...document.querySelectorAll('.highlight pre')].some({wide})"), "code wraps"
     page.go_back()
     card = page.locator('article[aria-labelledby="00_one_run"]')
     card.get_by_text("Where it comes from").click()
