@@ -211,7 +211,7 @@ def test_without_figures_there_is_no_page(tmp_path):
 
 
 def test_a_figure_has_the_words_that_stand_before_it(tmp_path):
-    cells = [new_markdown_cell("# Title\n\n**The claim.** *So* it is.\n\nMore."), new_code_cell("data"),
+    cells = [new_markdown_cell("# Title\n\n**The claim.** *So* it is.\n\nMore."), new_code_cell('Page("03_one")'),
              new_markdown_cell("## Look: first\n\nRead $x$ so.\n\nAnd so.\n\n[the committed figure](../03_one.png)"),
              new_code_cell('save(figure, "03_one")'),
              new_markdown_cell("## Look\n\nOtherwise."), new_code_cell('save(figure, "03_two_words", 1)')]  # fmt: skip

@@ -107,6 +107,6 @@ def _chapter(folder: Path, source: Path, figures: dict[str, dict]) -> Chapter:
 
 
 def _place(cells: list, name: str) -> int:
-    """The index of the first code cell with the figure's name in quotes, or behind the last one."""
-    found = (i for i, cell in enumerate(cells) if cell.cell_type == "code" and f'"{name}"' in cell.source)
+    """The index of the first code cell with the figure's name as a later argument, or behind the last one."""
+    found = (i for i, cell in enumerate(cells) if cell.cell_type == "code" and f', "{name}"' in cell.source)
     return next(found, len(cells))
