@@ -68,7 +68,7 @@ CLAIMS = {  # in the order of the scorecard
         "abstract, figure of the training curves", "01_training_loss", scale=VISION,
         short="the loss waits on a plateau, then some seeds jump",
         did="Many seeds of a small ViT learn the two-step task: two digits, the indicators, decide which of two "
-            "other digits is the label. Who reads both targets and guesses between them has a derived accuracy, "
+            "patterns is the label. Who reads both targets and guesses between them has a derived accuracy, "
             "0.55. One rule asks whether a seed lies there for at least a quarter of the budget, another one whether "
             "it then leaves in less time than it lay there.",
         limits="That some seeds *never* jump: no finite budget shows it, and who has not jumped by its end is "
