@@ -54,7 +54,7 @@ def script():
 def check(text, folder):
     """Both attentions' runs are in the table and in the store, and the picture is drawn."""
     assert "training: 8 runs, 0 of them stored, 8 to train" in text and "8/8 done, 0 failed" in text
-    assert re.search(r"method +softmax +squared_relu", text) and re.search(r"EMs +\d of 4 +\d of 4", text), text
+    assert re.search(r"method +softmax +squared relu", text) and re.search(r"EMs +\d of 4 +\d of 4", text), text
     trained = [run.config["model"]["attention"] for run in sound_runs(RunStore(folder / "runs"))]
     assert sorted(trained) == ["softmax"] * 4 + ["squared_relu"] * 4
     assert (folder / "two_attentions.png").read_bytes().startswith(b"\x89PNG")
