@@ -77,11 +77,14 @@ def release(store: RunStore, wanted: Mapping[str, Mapping[str, Iterable[int]]], 
     """Write an archive in ``folder`` for each name in ``wanted``, with the runs of those keys.
 
     Of their weights come those that are wanted, every so many steps; a run that lacks some of these counts as missing.
+    Runs of a notebook's own code stay out: nobody could train them again from their configuration.
     Returns the keys, by name, of the runs that the store lacks.
     """
     archives, missing = {}, {}
     for name, keys in wanted.items():
-        found = {key: released_files(store.load(key), every) for key, every in keys.items()}
+        runs = {key: store.load(key) for key in keys}
+        runs = {key: run for key, run in runs.items() if run is None or "own" not in run.config}
+        found = {key: released_files(run, keys[key]) for key, run in runs.items()}
         missing[name] = [key for key, files in found.items() if files is None]
         archives[f"{name}.zip"] = {key: files for key, files in found.items() if files}
     released.write(folder, {name: runs for name, runs in archives.items() if runs}, RESULTS_VERSION)

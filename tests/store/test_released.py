@@ -3,6 +3,7 @@
 import os
 import warnings
 import zipfile
+from dataclasses import replace
 
 import pytest
 
@@ -160,3 +161,11 @@ def test_release_and_list_by_the_command_line(store, archives, experiments, tmp_
     (tmp_path / "01_figure.json").write_text(json.dumps({"notebook": "01_name", "runs": [{"keys": ["0" * 16]}]}))
     assert main(["release"]) == 1
     assert "01_name: 0 runs; 1 more are neither stored nor released" in capsys.readouterr().out
+
+
+def test_runs_of_a_notebooks_own_code_stay_out(store, archives, experiments, monkeypatch):
+    loaded = store.load(experiments[0].key)
+    own = replace(loaded, config=loaded.config | {"own": {"attention": "a function"}})
+    monkeypatch.setattr(RunStore, "load", lambda *_: own)
+    assert release(store, {"01_name": {own.key: ()}}, archives) == {"01_name": []}
+    assert not list(archives.glob("*.zip"))
