@@ -194,9 +194,12 @@ def findings(table: pd.DataFrame) -> str:
     """What became of the paper's claims, in two sentences: the ones seen, also in part, and the others."""
     whole, part, none = [], [], []
     for claim, rows in table[table["claim"].isin(PAPER)].groupby("claim", sort=False):
-        yes, n = (rows["verdict"] == REPRODUCED).sum(), len(testable(rows))
-        count = f": {yes} of {n} verdicts" if 0 < yes < n else ""
-        (whole if yes == n else part if yes else none).append(f"that {CLAIMS[claim].short} ({claim}{count})")
+        holds = {asks: set(testable(group)["verdict"]) == {REPRODUCED} for asks, group in asked(rows).items()}
+        yes, no = ([asks for asks, whether in holds.items() if whether is wanted] for wanted in (True, False))
+        detail = f": {', '.join(yes) or 'one of its parts, in part'}; not {', '.join(no)}" if no else ""
+        seen_at_all = (rows["verdict"] == REPRODUCED).any()
+        where, detail = (part, detail) if no and seen_at_all else (whole if seen_at_all else none, "")
+        where.append(f"that {CLAIMS[claim].short} ({claim}{detail})")
     profile = table["profile"].iloc[0]
     return (
         f"At profile `{profile}` we see {_listed(whole)}; and in part {_listed(part)}.\n"

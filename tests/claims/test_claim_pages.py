@@ -43,7 +43,8 @@ def test_censored_runs_are_told_where_a_rule_knows_them(table):
     rows = table[table["claim"] == "C1"]
     assert "without a jump" not in pages.page("C1", rows.assign(censored=None), paths.ROOT / "figures")
     text = pages.page("C1", rows.assign(censored=[3, None]), paths.ROOT / "figures")
-    assert "| 12 | 3 |" in text and "| 9 | not recorded |" in text
+    first, second = rows["n"]
+    assert f"| {first} | 3 |" in text and f"| {second} | not recorded |" in text
 
 
 def test_another_profile_has_pages_of_its_own(table, tmp_path, monkeypatch):
@@ -70,4 +71,4 @@ def test_an_undecided_row_says_what_it_could_have_decided(table, unit, supports,
     row = Row(**dict.fromkeys((field.name for field in fields(Row)), "") | facts)
     assert words in pages.power(row) and bool(words) == bool(pages.power(row))
     assert pages.power(replace(row, verdict="reproduced")) == ""
-    assert pages.power(SimpleNamespace(**facts, low=interval[0], high=interval[1])).endswith(words), "as in the table"
+    assert words in pages.power(SimpleNamespace(**facts, low=interval[0], high=interval[1])), "as in the table"

@@ -7,7 +7,16 @@ import pytest
 
 from eureka_lib import paths
 from eureka_lib.claims import registry, scorecard
-from eureka_lib.claims.registry import CLAIMS, NOT_REPRODUCED, NOT_SEEN, REPRODUCED, UNDECIDED, Row, kind_of
+from eureka_lib.claims.registry import (
+    CLAIMS,
+    NOT_REPRODUCED,
+    NOT_SEEN,
+    NOT_TESTABLE,
+    REPRODUCED,
+    UNDECIDED,
+    Row,
+    kind_of,
+)
 from eureka_lib.plots import verdicts
 from eureka_lib.plots.page import Page
 from eureka_lib.plots.style import SMALLEST, smallest_text
@@ -98,7 +107,16 @@ def test_what_we_find_is_two_sentences(folder):
     assert first == f"At profile `laptop` we see that {CLAIMS['C1'].short} (C1); and in part nothing."
     assert f"that {CLAIMS['C5'].short} (C5); that {CLAIMS['C6'].short} (C6)." in second
     some = table.assign(verdict=[UNDECIDED, REPRODUCED, UNDECIDED, UNDECIDED, UNDECIDED])
-    assert f"in part that {CLAIMS['C5'].short} (C5: 1 of 2 verdicts)." in scorecard.findings(some)
+    assert f"in part that {CLAIMS['C5'].short} (C5: one of its parts, in part; not earlier)." in scorecard.findings(
+        some
+    )
+
+
+def test_what_nobody_could_test_is_not_found(folder):
+    table = scorecard.read("laptop")
+    some = table.assign(verdict=[REPRODUCED, UNDECIDED, UNDECIDED, REPRODUCED, NOT_TESTABLE])
+    holds, untested = table["asks"][3:]
+    assert f"in part that {CLAIMS['C6'].short} (C6: {holds}; not {untested})" in scorecard.findings(some)
 
 
 def test_numbers_that_the_data_do_not_bound():

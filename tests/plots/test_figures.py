@@ -19,7 +19,7 @@ from eureka_lib.plots.live import LiveCurve
 from eureka_lib.plots.page import Page
 from eureka_lib.plots.samples import NOT_EQUAL, plot_steps
 from eureka_lib.plots.seeds import mark_budget, plot_loss, plot_seeds
-from eureka_lib.plots.style import panels, use_style
+from eureka_lib.plots.style import SMALLEST, panels, use_style
 from eureka_lib.plots.survival import plot_survival
 
 SUFFIXES = ("csv", "json", "pdf", "png")
@@ -249,6 +249,7 @@ def test_the_committed_figures_have_default_parameters_and_know_no_machine():
         facts = json.loads(file.read_text())
         assert facts["parameters"] == known[facts["notebook"]] and " -p " not in facts["command"], file.name
         assert not facts.keys() & {"versions", "git_commit"}, file.name
+        assert facts["says"] and facts["smallest_text"] >= SMALLEST, file.name
         for origin in facts["runs"]:
             decided = {"config", "seeds", "keys", "results_version", "status", "data_sha256"}
             assert origin.keys() == decided, file.name
