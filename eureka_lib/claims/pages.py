@@ -101,7 +101,7 @@ def power(row: Row) -> str:
         return ""
     threshold, end = float(threshold), row.low if side == "above" else row.high
     if row.unit == SHARE:
-        enough = [k for k in range(row.n + 1) if wilson_interval(k, row.n)[0] > threshold]
+        enough = [k for k in range(1, row.n + 1) if wilson_interval(k, row.n)[0] > threshold]
         return f" With {row.n} runs it takes at least {enough[0]} to decide it." if enough else ""
     if "ratio" in row.unit:
         least = threshold * row.value / end if end > 0 else inf

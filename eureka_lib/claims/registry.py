@@ -259,7 +259,7 @@ def rule(
     ((side, threshold),) = ((side, value) for side, value in thresholds.items() if value is not None)
 
     def decorate(measure: Callable[..., Effect]) -> Callable[..., Row]:
-        test = " ".join(inspect.getdoc(measure).split("\n\n")[0].split()).removeprefix("The ").removesuffix(".")
+        test = " ".join((inspect.getdoc(measure) or "").split("\n\n")[0].split()).removeprefix("The ").removesuffix(".")
 
         @functools.wraps(measure)
         def judge(*args, **options) -> Row:

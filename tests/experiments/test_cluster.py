@@ -25,7 +25,7 @@ from eureka_lib.experiments.sweep import SweepError, sweep
 from eureka_lib.store import RunStore
 
 ENDURANCE = int(os.environ.get("EUREKA_ENDURANCE", 24))
-KILL_EVERY = 2.0  # seconds
+KILL_EVERY = 0.7  # seconds
 
 
 @pytest.fixture(scope="module")
