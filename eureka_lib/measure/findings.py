@@ -11,6 +11,7 @@ from eureka_lib.attention.registry import short_label_of
 from eureka_lib.measure.gradients import on_plateau
 from eureka_lib.measure.methods import count, mean_times
 from eureka_lib.measure.plateaus import ACCURACY, JUMP, Plateau
+from eureka_lib.measure.runs import between
 from eureka_lib.store import Run
 from eureka_lib.store.runs import Groups
 
@@ -31,12 +32,6 @@ def jumps(runs: Sequence[Run], plateau: Plateau = ACCURACY) -> str:
 def plateaus(runs: Sequence[Run], plateau: Plateau = ACCURACY) -> str:
     """How many runs lie on the plateau for a good part of their budget: "12 of 12"."""
     return f"{sum(map(plateau.is_long, runs))} of {len(runs)}"
-
-
-def between(steps: Sequence[int]) -> str:
-    """The range of some steps: "1,250 to 1,950", or the one that there is."""
-    low, high = min(steps), max(steps)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def ratios(groups: Groups, plateau: Plateau = ACCURACY, baseline: str = "softmax") -> Mapping[str, compare.Estimate]:

@@ -3,7 +3,7 @@
 Every run has its row, also one without an EM, which is censored at the end of its budget.
 """
 
-from collections import Counter
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -92,13 +92,12 @@ def setting_of(runs: Sequence[Run]) -> str:
     subjects = list(dict.fromkeys(_subject(run.config) for run in runs))
     tasks = {run.config["task"]["name"] for run in runs}
     training = [run.config["training"] for run in runs]
-    unseeded = [{name: value for name, value in run.config.items() if not name.endswith("_seed")} for run in runs]
-    sizes = Counter(map(str, unseeded)).values()
+    sizes = [len(group) for group in by_config(runs)]
     return ", ".join([
         " / ".join(subjects) if len(tasks) < 3 else f"{len(tasks)} tasks",
-        f"learning rate {_span(one['learning_rate'] for one in training)}",
-        f"{_span(one['steps'] for one in training)} steps",
-        f"{_span(sizes)} seed" + "s" * (max(sizes) > 1) + " each" * (len(sizes) > 1),
+        f"learning rate {between(one['learning_rate'] for one in training)}",
+        f"{between(one['steps'] for one in training)} steps",
+        f"{between(sizes)} seed" + "s" * (max(sizes) > 1) + " each" * (len(sizes) > 1),
     ])  # fmt: skip
 
 
@@ -116,7 +115,21 @@ def _subject(config: Mapping[str, Any]) -> str:
     return f"{sources}, {tokens} tokens"
 
 
-def _span(values: Iterable[float]) -> str:
+def without_seeds(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the runs that differ in their seeds only have in common."""
+    return {name: value for name, value in config.items() if not name.endswith("_seed")}
+
+
+def by_config(runs: Sequence[Run]) -> list[list[Run]]:
+    """The runs of each configuration, which differ in their seeds."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(json.dumps(without_seeds(run.config)), []).append(run)
+    return list(groups.values())
+
+
+def between(values: Iterable[float]) -> str:
+    """The range of some numbers: "1,250 to 1,950", or the one that there is."""
     low, high = min(values := list(values)), max(values)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from eureka_lib import paths, provenance
 from eureka_lib.claims import registry, scorecard
 from eureka_lib.experiments import defaults, profiles
-from eureka_lib.measure.runs import setting_of
+from eureka_lib.measure.runs import by_config, setting_of, without_seeds
 from eureka_lib.plots import session
 from eureka_lib.plots.style import headline, smallest_text, use_style
 from eureka_lib.store import RESULTS_VERSION, Run
@@ -99,7 +99,7 @@ class Page:
         setting = setting or setting_of(runs)
         headline(figure, says, setting)
         table = data.to_csv(index=False, lineterminator="\n").encode()
-        groups = _by_config(runs)
+        groups = by_config(runs)
         facts = {
             "figure": name,
             "says": says,
@@ -147,22 +147,10 @@ def _json(facts: dict) -> bytes:
     return (json.dumps(facts, indent=2) + "\n").encode()
 
 
-def _by_config(runs: Sequence[Run]) -> list[list[Run]]:
-    """The runs of each configuration, which differ in their seeds."""
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(json.dumps(_without_seeds(run.config)), []).append(run)
-    return list(groups.values())
-
-
-def _without_seeds(config: dict) -> dict:
-    return {name: value for name, value in config.items() if not name.endswith("_seed")}
-
-
 def _origin(group: Sequence[Run]) -> dict:
     """What decides the histories of the runs of one configuration."""
     return {
-        "config": _without_seeds(group[0].config),
+        "config": without_seeds(group[0].config),
         "seeds": [{s: run.config[s] for s in ("model_seed", "data_seed")} for run in group],
         "keys": [run.key for run in group],
         "results_version": RESULTS_VERSION,
