@@ -5,7 +5,9 @@ import re
 import pytest
 
 from eureka_lib import paths
-from eureka_lib.plots.style import MARKS, headline, panels, smallest_text, use_style
+from eureka_lib.plots.style import MARKS, headline, panels, smallest_text
+
+pytestmark = pytest.mark.usefixtures("house_style")
 
 LIBRARY = paths.ROOT / "eureka_lib"
 PALETTES = {"plots/style.py", "attention/registry.py"}
@@ -22,7 +24,6 @@ def test_no_other_module_names_a_colour():
 
 @pytest.mark.parametrize("words", [3, 60])
 def test_a_headline_makes_the_figure_taller_and_names_the_marks_in_it(words):
-    use_style()
     figure, (axis,) = panels(1, height=2.5)
     axis.plot([1], [1], "*", gid="moment")
     figure.draw_without_rendering()
