@@ -98,7 +98,7 @@ def tuning(base: Experiment, methods: Iterable[str], rates: Sequence[float] = LE
 
 def budgets() -> Groups:
     """The flagship's softmax with a budget as long as its plateau, and the ResNet that is held against it."""
-    softmax = tuning(profiles.FLAGSHIP.vary(steps=10_000), ["softmax"])
+    softmax = tuning(profiles.FLAGSHIP_VIT, ["softmax"])
     resnets = {("resnet9", rate): profiles.FLAGSHIP_RESNET.vary(learning_rate=rate) for rate in LEARNING_RATES}
     return softmax | resnets
 

@@ -49,13 +49,17 @@ def read(profile: str, folder: Path | None = None) -> pd.DataFrame:
     """
     files = sorted(((folder or paths.figures_dir(profile)) / "claims").glob("*.json"))
     rows = [
-        asdict(row) | {"low": row.low, "high": row.high, "notebook": file.stem, "command": command(row)}
+        _facts(row) | {"notebook": file.stem, "command": command(row)}
         for file in files for row in load(file)
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=COLUMNS)
     if unknown := sorted(set(table["claim"]) - set(CLAIMS)):
         raise ValueError(f"unknown claim {unknown[0]!r}; allowed are {', '.join(CLAIMS)}")
     return table.sort_values("claim", key=lambda names: names.map(list(CLAIMS).index), kind="stable", ignore_index=True)
+
+
+def _facts(row: Row) -> dict:
+    return asdict(row) | {"low": row.low, "high": row.high}
 
 
 def missing(table: pd.DataFrame) -> list[str]:
@@ -173,7 +177,7 @@ def line(claim: str, rows: pd.DataFrame) -> str:
 def conclusion(rows: Sequence[Row], profile: str) -> str:
     """What a notebook's rows say, a line per claim, in Markdown."""
     placed = [at_scale(row, profile) for row in rows]
-    table = pd.DataFrame([asdict(row) | {"low": row.low, "high": row.high} for row in placed], columns=COLUMNS)
+    table = pd.DataFrame(map(_facts, placed), columns=COLUMNS)
     lines = [
         f"- **{claim}**, that {CLAIMS[claim].short}: {seen(part)}; {measured(part)}."
         for claim, part in table.groupby("claim", sort=False)
@@ -196,10 +200,13 @@ def findings(table: pd.DataFrame) -> str:
     for claim, rows in table[table["claim"].isin(PAPER)].groupby("claim", sort=False):
         holds = {asks: set(testable(group)["verdict"]) == {REPRODUCED} for asks, group in asked(rows).items()}
         yes, no = ([asks for asks, whether in holds.items() if whether is wanted] for wanted in (True, False))
-        detail = f": {', '.join(yes) or 'one of its parts, in part'}; not {', '.join(no)}" if no else ""
-        seen_at_all = (rows["verdict"] == REPRODUCED).any()
-        where, detail = (part, detail) if no and seen_at_all else (whole if seen_at_all else none, "")
-        where.append(f"that {CLAIMS[claim].short} ({claim}{detail})")
+        words = f"that {CLAIMS[claim].short} ({claim}"
+        if not (rows["verdict"] == REPRODUCED).any():
+            none.append(f"{words})")
+        elif no:
+            part.append(f"{words}: {', '.join(yes) or 'one of its parts, in part'}; not {', '.join(no)})")
+        else:
+            whole.append(f"{words})")
     profile = table["profile"].iloc[0]
     return (
         f"At profile `{profile}` we see {_listed(whole)}; and in part {_listed(part)}.\n"

@@ -41,7 +41,7 @@ def stored(experiment: Experiment, store: RunStore, weights_every: int = 0) -> R
     check_whole("weights_every", weights_every)
 
     def is_whole(run: Run) -> bool:
-        return kept_steps(int(run.history["step"].iloc[-1]), weights_every) <= {*run.weight_steps}
+        return kept_steps(run, weights_every) <= {*run.weight_steps}
 
     found = store.load(experiment.key)
     if found and not found.released and not is_whole(found):

@@ -1,6 +1,7 @@
 """A stored run as a film: what its network sees and knows at every kept step."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import pandas as pd
@@ -38,7 +39,7 @@ class Film:
         """The run's evaluations."""
         return self.subject.run.history
 
-    @property
+    @cached_property
     def looks(self) -> tuple[Tensor, list[str]]:
         """Where those :func:`asking` look on the picture, (steps, maps * queries, 2, 2), and who each of them is."""
         queries = asking(self.maps.shape[-1])

@@ -39,8 +39,8 @@ def looks(subject: Subject, task: TwoStepTask, images: Tensor) -> pd.DataFrame:
     rows = []
     for name, step in telling_steps(subject.run).items() if len(subject.run.weight_steps) >= FEWEST else ():
         weights = attention_maps(subject, step, task, images)[-1].mean(dim=0)  # (P, P)
-        asking = weights[:1] if CLS in names_of(len(weights)) else weights
-        shares = asking.mean(dim=0)[-len(CELL_NAMES) :]
+        read = weights[:1] if CLS in names_of(len(weights)) else weights
+        shares = read.mean(dim=0)[-len(CELL_NAMES) :]
         rows.append({"moment": name, "step": step} | dict(zip(CELL_NAMES, shares.tolist(), strict=True)))
     return pd.DataFrame(rows)
 

@@ -176,8 +176,7 @@ def plot_divisors(axes: Sequence[Axes], table: pd.DataFrame, scale: float) -> No
         mark_crossovers(axis, scale)
     axes[0].set(ylabel="what the logits are divided by")
     axes[1].set(ylabel="spread that is left")
-    derived_line(axes[1], 1, "spread 1", decimals=0)
-    axes[1].texts[-1].set_text("spread\n1")
+    derived_line(axes[1], 1, "spread", decimals=0)
     legend_below(axes[0])
 
 

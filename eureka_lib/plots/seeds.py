@@ -189,26 +189,23 @@ def _of_methods(table: pd.DataFrame, column: str) -> list[Curve]:
 
 def plot_weight_gradients(sizes: pd.DataFrame, runs: Sequence[Run]) -> Figure:
     """Gradients of W_Q, W_K and W_V around the Eureka-moment, a panel per method; ``sizes`` as rules take them."""
-    panels = {
-        short_label_of(method): [(method, name, f"${name}$", {"color": colour, "ls": line})
-                                 for name, (colour, line) in MATRICES.items()]
-        for method in sizes["method"].unique()
-    }  # fmt: skip
-    return _log_scale(plot_around(sizes, runs, panels, "mean absolute gradient (nats)"))
+    return _plot_gradients(sizes, runs, {name: (f"${name}$", *style) for name, style in MATRICES.items()})
 
 
 def plot_feature_gradients(sizes: pd.DataFrame, runs: Sequence[Run]) -> Figure:
     """Gradients of the queries at each of ``PLACES`` that there is, a panel per method, from :func:`over_layers`."""
-    places = {place: style for place, style in PLACES.items() if f"q at {place}" in sizes}
+    places = {f"q at {place}": (f"queries of {place}", *style) for place, style in PLACES.items()}
+    return _plot_gradients(sizes, runs, {column: curve for column, curve in places.items() if column in sizes})
+
+
+def _plot_gradients(sizes: pd.DataFrame, runs: Sequence[Run], curves: Mapping[str, tuple[str, str, str]]) -> Figure:
+    """A panel per method on a logarithmic scale; ``curves``: column -> what it is called, colour and line."""
     panels = {
-        short_label_of(method): [(method, f"q at {place}", f"queries of {place}", {"color": colour, "ls": line})
-                                 for place, (colour, line) in places.items()]
+        short_label_of(method): [(method, column, name, {"color": colour, "ls": line})
+                                 for column, (name, colour, line) in curves.items()]
         for method in sizes["method"].unique()
     }  # fmt: skip
-    return _log_scale(plot_around(sizes, runs, panels, "mean absolute gradient (nats)"))
-
-
-def _log_scale(figure: Figure) -> Figure:
+    figure = plot_around(sizes, runs, panels, "mean absolute gradient (nats)")
     for axis in figure.axes:
         axis.set_yscale("log")
         axis.yaxis.set_minor_locator(NullLocator())

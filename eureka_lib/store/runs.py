@@ -280,8 +280,9 @@ def run_files(config: Config, history: bytes, meta: Config, states: Mapping[int,
     return files | {SUMS: sums_of(files)}
 
 
-def kept_steps(last: int, every: int) -> set[int]:
-    """The steps of which a run of ``last`` steps keeps its weights: ``every`` so many, and the last; 0 keeps none."""
+def kept_steps(run: Run, every: int) -> set[int]:
+    """The steps of which a run keeps its weights, if asked to: ``every`` so many, and the last; 0 keeps none."""
+    last = int(run.history["step"].iloc[-1])
     return {*range(0, last, every), last} if every else set()
 
 
@@ -292,8 +293,7 @@ def released_files(run: Run | None, intervals: Iterable[int]) -> dict[str, bytes
     """
     if run is None:
         return None
-    last = int(run.history["step"].iloc[-1])
-    steps = set().union(*(kept_steps(last, every) for every in intervals))
+    steps = set().union(*(kept_steps(run, every) for every in intervals))
     if not steps <= {*run.weight_steps}:
         return None
     meta = {name: value for name, value in run.meta.items() if name != "weights_sha256"}

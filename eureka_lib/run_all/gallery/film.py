@@ -15,6 +15,7 @@ from PIL import Image
 from eureka_lib.analysis.eureka import THRESHOLD, eureka_moment
 from eureka_lib.experiments.experiment import Experiment
 from eureka_lib.plots.probes import COLOURS
+from eureka_lib.plots.samples import picture
 from eureka_lib.tasks.two_step import CELL_NAMES, Batch
 
 NAME = "16_stored_run"
@@ -33,12 +34,13 @@ def film(folder: Path) -> dict | None:
     (group,) = json.loads((folder / f"{NAME}.json").read_text(encoding="utf-8"))["runs"]
     task = Experiment.from_config(group["config"] | group["seeds"][0]).build_task()
     sample = task.sample(torch.Generator().manual_seed(1), 64, "test")
-    i = int((sample.same & (sample.cells[:, 1] != sample.cells[:, 2])).nonzero()[0])
+    first = (sample.same & (sample.cells[:, 1] != sample.cells[:, 2])).nonzero()[0]
+    shown = Batch(**{name: values[first] for name, values in vars(sample).items()})
     table = pd.read_csv(folder / f"{NAME}.csv")
     x = (table["step"] / table["step"].max()).round(4)
     maps = _maps(table)
     seen = pd.concat([part[list(CELL_NAMES)] for part in maps.values()], axis=1)
-    said, target = _said(table, task.plateau_accuracy), int(sample.target[i])
+    said, target = _said(table, task.plateau_accuracy), int(shown.target[0])
     frames = zip(x, said, _measured(table), seen.round(3).to_numpy().tolist(), strict=True)
     return {
         "curves": [
@@ -47,7 +49,8 @@ def film(folder: Path) -> dict | None:
         ],
         "frames": [dict(zip(("x", "said", "measured", "weights"), frame, strict=True)) for frame in frames],
         "levels": {"accuracy": 1, "plateau": task.plateau_accuracy, "chance": 1 / task.n_classes},
-        "figure": NAME, "last": table["step"].max(), "maps": list(maps), "target": target, "picture": _rgb(sample, i),
+        "figure": NAME, "last": table["step"].max(), "maps": list(maps), "target": target,
+        "picture": Image.fromarray((255 * picture(shown, 0)).astype("uint8")),
     }  # fmt: skip
 
 
@@ -92,10 +95,3 @@ def _measured(table: pd.DataFrame) -> list[str]:
         f"Step {step}: accuracy {accuracy:.2f}. A probe for which target counts: {finds:.2f} (0.50: a guess)."
         for step, accuracy, finds in numbers
     ]
-
-
-def _rgb(sample: Batch, i: int) -> Image.Image:
-    """One image of a batch, its values stretched to those of a picture."""
-    image = sample.images[i]
-    scaled = (image - image.min()) / (image.max() - image.min())
-    return Image.fromarray((255 * scaled).byte().permute(1, 2, 0).numpy())
