@@ -1,9 +1,13 @@
 """Probes as lines, maps and marks: the drawn values are the table's."""
 
+import pytest
+
 from eureka_lib.analysis.probes import ALL_TOKENS
 from eureka_lib.measure.probes import accuracies, answers, readings
 from eureka_lib.plots import probes
 from eureka_lib.plots.maps import plot_probes
+
+pytestmark = pytest.mark.usefixtures("house_style")
 
 
 def test_plotted_values_are_the_tables(probed):
