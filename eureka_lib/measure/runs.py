@@ -44,12 +44,16 @@ def all_runs(groups: Mapping[Any, Sequence[Run]]) -> list[Run]:
     return [run for runs in groups.values() for run in runs]
 
 
-def tidy(runs: Sequence[Run]) -> pd.DataFrame:
-    """All histories in one table, with the columns ``run``, ``method`` and ``seed`` in front."""
+def tidy(runs: Sequence[Run], *columns: str) -> pd.DataFrame:
+    """All histories in one table, with the columns ``run``, ``method`` and ``seed`` in front.
+
+    With ``columns`` these and the steps alone, as a figure's data need no more than it shows.
+    """
     front = ["run", "method", "seed"]
     keys = [(run.key, method_of(run), run.config["model_seed"]) for run in runs]
     table = pd.concat([run.history for run in runs], keys=keys, names=front)
-    return table.reset_index(front).reset_index(drop=True)
+    table = table.reset_index(front).reset_index(drop=True)
+    return table[[*front, "step", *columns]] if columns else table
 
 
 def marks(run: Run, plateau: Plateau = ACCURACY) -> dict:
